@@ -84,14 +84,12 @@
 #![cfg_attr(not(feature = "tls"), doc = "", doc = "[`tls`]: #main-types")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "server")]
-mod call_metrics;
 mod client;
-#[cfg(feature = "server")]
-mod deadline_body;
+mod deadline_timer;
 mod evidence;
 mod idempotency_key;
 mod message_frames;
+mod method_meter;
 #[cfg(feature = "server")]
 mod peer_identity;
 #[cfg(feature = "server")]

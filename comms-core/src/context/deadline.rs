@@ -79,22 +79,32 @@ impl Deadline {
         protocol: Protocol,
         clock: &Clock,
     ) -> Result<Option<Self>, Error> {
-        let Some(text) = single_value(carrier, protocol.timeout_header())? else { return Ok(None) };
+        let text = single_value(carrier, protocol.timeout_header())?;
+        text.map(|text| Self::parse(text, protocol, clock)).transpose()
+    }
+
+    /// Reads the header value `text` of `protocol`.
+    pub(super) fn parse(text: &[u8], protocol: Protocol, clock: &Clock) -> Result<Self, Error> {
         let timeout = match protocol {
             Protocol::Http => parse_request_timeout(text)?,
             Protocol::Grpc => parse_grpc_timeout(text)?,
         };
-        Ok(Some(Self::after(timeout, clock)))
+        Ok(Self::after(timeout, clock))
     }
 
     /// Returns the remaining time as the header value of `protocol`, or `None` if the deadline has passed.
     ///
-    /// The value is rounded up, so that rounding never makes the peer give up before this caller does.
+    /// The value is rounded up, so that rounding never makes the peer give up before this caller does: to milliseconds,
+    /// or as [`format_grpc_timeout`] does for gRPC if less than a second remains.
     #[must_use]
     pub fn timeout(&self, protocol: Protocol, clock: &Clock) -> Option<String> {
         let left = self.remaining(clock)?;
         Some(match protocol {
             Protocol::Http => format_request_timeout(left),
+            // Calls with the same time limit then send the same value, which HTTP/2 compresses to a byte.
+            Protocol::Grpc if left >= Duration::from_secs(1) => {
+                format_grpc_timeout(Duration::from_millis(left.as_nanos().div_ceil(1_000_000) as u64))
+            }
             Protocol::Grpc => format_grpc_timeout(left),
         })
     }

@@ -27,13 +27,37 @@ impl Protocol {
 /// # Errors
 /// Returns `Invalid` if the header occurs more than once, because the intended value is unknown.
 pub(super) fn single_value<'a>(carrier: &'a impl Extract, name: &str) -> Result<Option<&'a [u8]>, Error> {
-    let (mut first, mut count) = (None, 0);
-    carrier.extract_each(name, &mut |value| {
-        first.get_or_insert(value);
-        count += 1;
-    });
-    if count > 1 {
-        return Err(Error::invalid(format!("the header {name} occurs {count} times: send it once")));
+    let mut values = Values::default();
+    carrier.extract_each(name, &mut |value| values.add(value));
+    values.single(name)
+}
+
+/// The values of one header: the first, and their number.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Values<'a> {
+    first: Option<&'a [u8]>,
+    count: usize,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn add(&mut self, value: &'a [u8]) {
+        self.first.get_or_insert(value);
+        self.count += 1;
     }
-    Ok(first)
+
+    /// Returns the only value, or `None` without a value. `name` is that of the header, for the error.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if there are several values.
+    pub(super) fn single(self, name: &str) -> Result<Option<&'a [u8]>, Error> {
+        match self.count {
+            0 | 1 => Ok(self.first),
+            count => Err(Error::invalid(format!("the header {name} occurs {count} times: send it once"))),
+        }
+    }
+
+    /// Returns the only value, or `None` without a value or with several.
+    pub(super) fn only(self) -> Option<&'a [u8]> {
+        self.first.filter(|_| self.count == 1)
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{
     Context, Deadline, Priority, TraceContext, TraceState,
     key::{KEY_LIMIT, is_key},
-    protocol::{Protocol, single_value},
+    protocol::{Protocol, Values},
     text::{is_id, parse_id},
 };
 use crate::{
@@ -47,14 +47,31 @@ impl Context {
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the deadline or the idempotency key is malformed or
     /// occurs more than once.
     pub fn of_request(carrier: &impl Extract, protocol: Protocol, clock: &Clock) -> Result<Self, Error> {
-        let informative = |name| single_value(carrier, name).ok().flatten();
+        let names = [
+            protocol.timeout_header(),
+            wire::IDEMPOTENCY_KEY,
+            wire::CORRELATION_ID,
+            wire::CAUSATION_ID,
+            wire::REQUEST_PRIORITY,
+            wire::TRACEPARENT,
+            wire::TRACESTATE,
+        ];
+        let mut found = [Values::default(); 6];
+        let mut states = Vec::new();
+        carrier.extract_many(&names, &mut |index, value| match found.get_mut(index) {
+            Some(values) => values.add(value),
+            // The last name is the only one with several values.
+            None => states.push(value),
+        });
+        let [timeout, key, correlation, causation, priority, parent] = found;
+        let timeout = timeout.single(names[0])?;
         Ok(Self {
-            deadline: Deadline::of_request(carrier, protocol, clock)?,
-            idempotency_key: single_value(carrier, wire::IDEMPOTENCY_KEY)?.map(parse_key).transpose()?,
-            correlation_id: informative(wire::CORRELATION_ID).and_then(parse_id),
-            causation_id: informative(wire::CAUSATION_ID).and_then(parse_id),
-            priority: informative(wire::REQUEST_PRIORITY).map(Priority::of_header).unwrap_or_default(),
-            ..Self::of_trace(carrier, clock)
+            deadline: timeout.map(|text| Deadline::parse(text, protocol, clock)).transpose()?,
+            idempotency_key: key.single(wire::IDEMPOTENCY_KEY)?.map(parse_key).transpose()?,
+            correlation_id: correlation.only().and_then(parse_id),
+            causation_id: causation.only().and_then(parse_id),
+            priority: priority.only().map(Priority::of_header).unwrap_or_default(),
+            ..Self::of_trace_headers(parent.only(), states, clock)
         })
     }
 
@@ -62,10 +79,20 @@ impl Context {
     /// `traceparent`, more than one, or a malformed one.
     #[must_use]
     pub fn of_trace(carrier: &impl Extract, clock: &Clock) -> Self {
-        let parent = single_value(carrier, wire::TRACEPARENT).ok().flatten().and_then(TraceContext::parse);
-        let Some(parent) = parent else { return Self::root(clock) };
+        let (mut parent, mut states) = (Values::default(), Vec::new());
+        carrier.extract_many(&[wire::TRACEPARENT, wire::TRACESTATE], &mut |index, value| match index {
+            0 => parent.add(value),
+            _ => states.push(value),
+        });
+        Self::of_trace_headers(parent.only(), states, clock)
+    }
+
+    /// Returns a context with the trace of `traceparent` and the lines of `tracestate`, or with a new trace.
+    fn of_trace_headers(parent: Option<&[u8]>, states: Vec<&[u8]>, clock: &Clock) -> Self {
+        let Some(parent) = parent.and_then(TraceContext::parse) else { return Self::root(clock) };
         // A tracestate is valid only together with its traceparent.
-        Self { trace: Some(parent.child(clock)), tracestate: read_tracestate(carrier), ..Self::default() }
+        let tracestate = TraceState::of_lines(states);
+        Self { trace: Some(parent.child(clock)), tracestate, ..Self::default() }
     }
 
     /// Writes the context into the headers of an outgoing request. Start with [`Context::child`].
@@ -112,12 +139,6 @@ impl Context {
         }
         Ok(())
     }
-}
-
-fn read_tracestate(carrier: &impl Extract) -> Option<TraceState> {
-    let mut lines = Vec::new();
-    carrier.extract_each(wire::TRACESTATE, &mut |line| lines.push(line));
-    TraceState::of_lines(lines)
 }
 
 fn parse_key(bytes: &[u8]) -> Result<Arc<str>, Error> {

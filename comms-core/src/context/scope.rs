@@ -113,7 +113,9 @@ pin_project! {
     impl<F> PinnedDrop for Scoped<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            this.source.enter(|| this.work.set(None));
+            if this.work.is_some() {
+                this.source.enter(|| this.work.set(None));
+            }
         }
     }
 }
@@ -128,11 +130,15 @@ impl<F: Future> Future for Scoped<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let work = this.work.as_pin_mut();
-        this.source.enter(|| match work {
-            Some(work) => work.poll(cx),
-            None => Poll::Pending,
+        let mut this = self.project();
+        this.source.enter(|| {
+            let Some(work) = this.work.as_mut().as_pin_mut() else { return Poll::Pending };
+            let poll = work.poll(cx);
+            if poll.is_ready() {
+                // Dropped here, so that the drop of this future need not enter the scope again.
+                this.work.set(None);
+            }
+            poll
         })
     }
 }

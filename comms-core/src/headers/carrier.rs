@@ -17,6 +17,17 @@ pub trait Extract {
             visit(value);
         }
     }
+
+    /// Calls `visit` with every value of each of `names` (lower case), and the index of its name. The values of one name
+    /// come in their order.
+    ///
+    /// The default implementation looks up each name. A carrier for which one pass over all values is faster overrides
+    /// it.
+    fn extract_many<'a>(&'a self, names: &[&str], visit: &mut dyn FnMut(usize, &'a [u8])) {
+        for (index, name) in names.iter().enumerate() {
+            self.extract_each(name, &mut |value| visit(index, value));
+        }
+    }
 }
 
 /// Writes values by name into a carrier, replacing earlier values.
@@ -62,6 +73,16 @@ impl Extract for http::HeaderMap {
 
     fn extract_each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
         self.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+    }
+
+    /// Compares the name of each header once. A look-up parses and hashes its name, which takes longer than the
+    /// comparison with the few headers of a request.
+    fn extract_many<'a>(&'a self, names: &[&str], visit: &mut dyn FnMut(usize, &'a [u8])) {
+        for (name, value) in self {
+            if let Some(index) = names.iter().position(|wanted| *wanted == name.as_str()) {
+                visit(index, value.as_bytes());
+            }
+        }
     }
 }
 

@@ -36,3 +36,21 @@ fn inject_accepts_upper_case_names_and_refuses_names_with_spaces() {
     assert_eq!(headers.extract("x-trace"), Some(&b"1"[..]));
     assert_eq!(headers.inject("x trace", b"1").unwrap_err().kind, ErrorKind::Invalid);
 }
+
+#[test]
+fn extract_many_visits_the_values_that_extract_each_visits() {
+    fn visited(carrier: &impl Extract) -> Vec<(usize, &[u8])> {
+        let mut values = Vec::new();
+        carrier.extract_many(&["b", "absent", "a"], &mut |index, value| values.push((index, value)));
+        values.sort_by_key(|(index, _)| *index);
+        values
+    }
+    let list = [("a", "1"), ("b", "2"), ("a", "3"), ("ab", "4")];
+    let expected: [(usize, &[u8]); 3] = [(0, b"2"), (2, b"1"), (2, b"3")];
+    assert_eq!(visited(&list.into_iter().collect::<Headers>()), expected);
+    let mut map = http::HeaderMap::new();
+    for (name, value) in list {
+        map.append(name, value.parse().unwrap());
+    }
+    assert_eq!(visited(&map), expected);
+}

@@ -4,11 +4,14 @@ use comms_core::{
     ErrorKind,
     wire::{GRPC_RETRY_PUSHBACK_MS as PUSHBACK, NOT_EXECUTED},
 };
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body::Body;
 use tonic::{Code, Status};
 
-use crate::{evidence::Evidence, status_headers::limit_status};
+use crate::{
+    evidence::Evidence,
+    status_headers::{is_bare, limit_status},
+};
 
 /// Returns the failure that the head of `response` reports, if there is one.
 ///
@@ -17,7 +20,7 @@ use crate::{evidence::Evidence, status_headers::limit_status};
 pub(super) fn failure<B: Body>(response: &mut Response<B>, forwards_credentials: bool) -> Option<Status> {
     let (status, is_whole) = (response.status(), response.body().is_end_stream());
     let headers = response.headers_mut();
-    let marker = headers.remove(NOT_EXECUTED);
+    let marker = if is_bare(headers) { None } else { headers.remove(NOT_EXECUTED) };
     if !headers.contains_key(Status::GRPC_STATUS) {
         let status = of_http(status, headers)?;
         return Some(of_caller(status, forwards_credentials));
@@ -55,9 +58,11 @@ impl HeadStatus {
     }
 }
 
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
 /// Returns the failure of a response whose messages are compressed in a way that the request did not offer.
 pub(super) fn unknown_encoding(response: &HeaderMap, request: &HeaderMap) -> Option<Status> {
-    let encoding = response.get("grpc-encoding").filter(|encoding| *encoding != "identity")?;
+    let encoding = response.get(&GRPC_ENCODING).filter(|encoding| *encoding != "identity")?;
     let offered =
         request.get("grpc-accept-encoding").and_then(|offered| offered.to_str().ok()).unwrap_or_default();
     let is_offered = offered.split(',').any(|name| name.trim().as_bytes() == encoding.as_bytes());
@@ -68,9 +73,11 @@ pub(super) fn unknown_encoding(response: &HeaderMap, request: &HeaderMap) -> Opt
 /// Returns the failure that `grpc-status` in `headers` or trailers reports, if there is one.
 pub(super) fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> Option<Status> {
     let ok = headers.get(Status::GRPC_STATUS)? == "0";
-    headers.remove(NOT_EXECUTED);
     // Also for a success, because tonic reads the message and details of a success as well.
-    limit_status(headers);
+    if !is_bare(headers) {
+        headers.remove(NOT_EXECUTED);
+        limit_status(headers);
+    }
     if ok {
         return None;
     }

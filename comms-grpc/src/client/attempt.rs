@@ -85,20 +85,24 @@ impl Service<CallRequest> for Attempts {
         let limit = CallContext::current().deadline.map(|deadline| deadline.instant());
         let deadline = limit.map_or(request.head.deadline, |limit| limit.min(request.head.deadline));
         let shared = self.0.clone();
-        if request.head.hedged.is_some() {
-            return Box::pin(async move { shared.bounded_attempt(request, deadline).await });
+        match request.head.hedged {
+            Some(_) => Box::pin(shared.bounded_attempt(request, deadline)),
+            None => Box::pin(shared.attempt(request, deadline)),
         }
-        Box::pin(async move { shared.attempt(request, deadline).await })
     }
 }
 
 impl Shared {
     /// Ends an attempt at `deadline`. The time limit of a policy begins with each attempt of a hedged call, so it is later
     /// than the deadline of the call.
-    async fn bounded_attempt(&self, request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
+    async fn bounded_attempt(
+        self: Arc<Self>,
+        request: CallRequest,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
         tokio::select! {
             biased;
-            result = self.attempt(request, deadline) => result,
+            result = self.clone().attempt(request, deadline) => result,
             () = self.clock.sleep_until(deadline) => {
                 let text = format!("{}: no answer before the deadline", self.peer);
                 Err(Failure::of(Status::deadline_exceeded(text)))
@@ -106,7 +110,11 @@ impl Shared {
         }
     }
 
-    async fn attempt(&self, mut request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
+    async fn attempt(
+        self: Arc<Self>,
+        mut request: CallRequest,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
         let (mut unsent, mut refused) = (0, 0);
         if !request.can_repeat() {
             let text = format!("{}: the request is longer than replay_limit and was sent before", self.peer);
@@ -203,7 +211,7 @@ impl Shared {
     /// Sends `request` to the chosen endpoint.
     async fn send(&self, choice: Choice<'_>, request: &mut CallRequest, deadline: Instant) -> Sent {
         let Choice { endpoint, stream, mut admission } = choice;
-        let Some(http) = request.http(&endpoint.origin, deadline, &self.clock) else {
+        let Some(http) = request.http(&endpoint.origin, stream.is_first(), deadline, &self.clock) else {
             let text = format!("{}: the deadline passed before the call was sent", self.peer);
             return Sent::Failed(Failure::not_executed(Code::DeadlineExceeded, &text, None));
         };

@@ -45,7 +45,7 @@ pub(super) fn prepare(headers: &mut HeaderMap, limits: &Limits<'_>) -> Result<Pr
     let caller = context.deadline.into_iter().chain(asked).min();
     let own = Deadline::at(started + timeout);
     let deadline = caller.map_or(own, |caller| caller.earlier(own));
-    if deadline.has_passed(clock) {
+    if deadline.instant() <= started {
         let text = format!("{peer}: the deadline passed before the call was sent");
         return Err(Evidence::attach(Status::deadline_exceeded(text), ErrorKind::Rejected));
     }

@@ -1,19 +1,19 @@
 //! The server of gRPC routes, with its health service, its checks and its accept loop.
 
-use std::{collections::BTreeSet, convert::Infallible, fmt, future::Future};
+use std::{collections::BTreeSet, convert::Infallible, fmt, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use comms_core::{BoxError, Error, clock::Clock, health::Health, resilience::Shedder};
 use http::{Request, Response};
 use tokio::net::TcpListener;
 use tonic::{body::Body, server::NamedService, service::Routes, transport::server::TcpConnectInfo};
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 use super::{
     Peer, RequestBody, ServerConfig, ServerLayer,
     access::Access,
-    guards::{GuardLayer, Guards},
-    health::HealthState,
+    guards::{GuardedRoutes, Guards},
+    health::{HealthRoute, HealthState},
     listen,
     message_check::MessageLimits,
     methods::Methods,
@@ -215,18 +215,18 @@ impl Server {
         descriptors.iter().try_for_each(|descriptors| methods.add(descriptors))?;
         let served = |service: &str| names.contains(service) || methods.has_service(service);
         check_served(access.as_ref(), replay.as_ref(), served)?;
-        let guards =
-            GuardLayer::new(Guards { limits, methods, access, shedder, replay, clock: clock.clone() });
-        let layers = ServiceBuilder::new().layer(layer).layer(guards);
+        let guards = Guards { limits, methods, access, shedder, replay, clock: clock.clone() };
         let health = HealthState::new(health);
-        // The health service is outside the layers, because a watch has no deadline.
-        let routes = Routes::from(routes.into_axum_router().layer(layers)).add_service(health.service(names));
-        let routes = ProtocolCheck::new(routes.prepare());
+        // Layers of the router would be applied to each route, with a box around each request, response and future.
+        let calls = layer.layer(GuardedRoutes::new(routes.prepare(), guards));
+        let routes = ProtocolCheck::new(HealthRoute::new(health.service(names), calls));
         let service = move |peer: Peer| {
-            // tonic's `Request::remote_addr` reads this extension.
-            let info = TcpConnectInfo { local_addr: peer.local, remote_addr: Some(peer.remote) };
+            // Shared, because the service is cloned for each request.
+            let peer = Arc::new(peer);
             routes.clone().map_request(move |mut request: Request<RequestBody>| {
-                request.extensions_mut().insert(info.clone());
+                // tonic's `Request::remote_addr` reads this extension.
+                let info = TcpConnectInfo { local_addr: peer.local, remote_addr: Some(peer.remote) };
+                request.extensions_mut().insert(info);
                 if let Some(identity) = &peer.identity {
                     request.extensions_mut().insert(identity.clone());
                 }

@@ -2,21 +2,21 @@
 
 use std::{
     convert::Infallible,
+    future::{Future, ready},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use comms_core::{BoxError, clock::Clock, resilience::Shedder};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use http::{Request, Response};
-use tonic::{Status, body::Body};
-use tower_layer::Layer;
+use tonic::{Status, body::Body, service::Routes};
 use tower_service::Service;
 
 use super::{
     access::Access,
-    context_body::status_of_error,
     message_check::{CheckedRequest, CheckedResponse, MessageLimits},
     methods::Methods,
     replay::Replay,
@@ -35,110 +35,129 @@ pub(super) struct Guards {
     pub(super) clock: Clock,
 }
 
-/// The layer that puts [`Guards`] around a service.
+/// The routes behind [`Guards`].
 #[derive(Debug, Clone)]
-pub(super) struct GuardLayer(Arc<Guards>);
-
-impl GuardLayer {
-    pub(super) fn new(guards: Guards) -> Self {
-        Self(Arc::new(guards))
-    }
-}
-
-impl<S> Layer<S> for GuardLayer {
-    type Service = GuardedService<S>;
-
-    fn layer(&self, inner: S) -> GuardedService<S> {
-        GuardedService { inner, guards: self.0.clone() }
-    }
-}
-
-/// A service behind [`Guards`].
-#[derive(Debug, Clone)]
-pub(super) struct GuardedService<S> {
-    inner: S,
+pub(super) struct GuardedRoutes {
+    routes: Routes,
     guards: Arc<Guards>,
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for GuardedService<S>
-where
-    S: Service<Request<Body>, Response = Response<ResBody>, Error: Into<BoxError>, Future: Send>,
-    S: Clone + Send + 'static,
-    ReqBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    ResBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+impl GuardedRoutes {
+    pub(super) fn new(routes: Routes, guards: Guards) -> Self {
+        Self { routes, guards: Arc::new(guards) }
+    }
+}
 
-    /// Returns ready at once. [`ServerLayer`](super::ServerLayer) waits within the deadline of the call instead.
+impl<B> Service<Request<B>> for GuardedRoutes
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<CheckedResponse<Body>>;
+    type Error = Infallible;
+    type Future = Either<RouteCall<B>, BoxFuture<'static, Result<Self::Response, Infallible>>>;
+
+    /// Returns ready at once, as routes do.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (guards, inner) = (self.guards.clone(), self.inner.clone());
-        Box::pin(async move {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let guards = &self.guards;
+        let limits = guards.limits;
+        let permit = match guards.admit(&mut request) {
+            Ok(permit) => permit,
             // The status stays in the extensions, so the server layer finds the proof of a refusal.
-            Ok(guards.call(inner, request).await.unwrap_or_else(failure_response))
-        })
+            Err(response) => {
+                let response = response.map(|body| CheckedResponse::new(body, limits.response, None));
+                return Either::Right(Box::pin(ready(Ok(response))));
+            }
+        };
+        let path = request.uri().path();
+        let single = guards.methods.is_single(path);
+        let is_replayed =
+            guards.replay.as_ref().is_some_and(|replay| replay.applies(path, request.headers()));
+        let end = permit.as_ref().map(CallPermit::request_end);
+        let request = request.map(|body| CheckedRequest::new(body, limits.request, single, end));
+        if is_replayed {
+            let (guards, routes) = (guards.clone(), self.routes.clone());
+            return Either::Right(Box::pin(async move {
+                let response = guards.replay(routes, request.map(Body::new)).await;
+                Ok(checked(response, limits.response, permit))
+            }));
+        }
+        Either::Left(RouteCall { route: self.routes.call(request), limit: limits.response, permit })
     }
 }
 
+/// The call of a handler, which holds the permit of the call.
+#[pin_project::pin_project]
+pub(super) struct RouteCall<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    #[pin]
+    route: <Routes as Service<Request<CheckedRequest<B>>>>::Future,
+    limit: usize,
+    permit: Option<CallPermit>,
+}
+
+impl<B> Future for RouteCall<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Output = Result<Response<CheckedResponse<Body>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = std::task::ready!(this.route.poll(cx))?;
+        Poll::Ready(Ok(checked(response, *this.limit, this.permit.take())))
+    }
+}
+
+/// Limits the messages of `response`, which holds the permit of its call until it ends.
+fn checked(
+    response: Response<Body>,
+    limit: usize,
+    mut permit: Option<CallPermit>,
+) -> Response<CheckedResponse<Body>> {
+    if let Some(permit) = &mut permit {
+        permit.respond(response.headers(), response.extensions());
+    }
+    response.map(|body| CheckedResponse::new(body, limit, permit))
+}
+
 impl Guards {
-    async fn call<S, ReqBody, ResBody>(
-        &self,
-        mut inner: S,
-        mut request: Request<ReqBody>,
-    ) -> Result<Response<Body>, Status>
-    where
-        S: Service<Request<Body>, Response = Response<ResBody>, Error: Into<BoxError>>,
-        ReqBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-        ResBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
+    /// Returns the permit of a call, or the response that refuses the call.
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<CallPermit>, Box<Response<Body>>> {
         if let Some(access) = &self.access {
             let mut extensions = std::mem::take(request.extensions_mut());
             let path = request.uri().path();
-            if let Err(status) = access.check(path, request.headers(), &mut extensions, &self.clock) {
-                return Ok(refusal(status, access.names(path)));
-            }
+            access
+                .check(path, request.headers(), &mut extensions, &self.clock)
+                .map_err(|status| refusal(status, access.names(path)))?;
             *request.extensions_mut() = extensions;
         }
-        let shedder = self.shedder.as_ref();
-        let mut permit = match shedder.map(|shedder| CallPermit::acquire(shedder, &self.clock)).transpose() {
-            Ok(permit) => permit,
-            // The route is not known to exist.
-            Err(status) => return Ok(refusal(status, false)),
+        let permit = self.shedder.as_ref().map(|shedder| CallPermit::acquire(shedder, &self.clock));
+        // The route is not known to exist.
+        permit.transpose().map_err(|status| refusal(status, false))
+    }
+
+    /// Executes the call once, or returns the stored response.
+    async fn replay(&self, mut routes: Routes, request: Request<Body>) -> Response<Body> {
+        let response = match &self.replay {
+            Some(replay) => replay.run(routes, request).await,
+            None => routes.call(request).await.map_err(|never| match never {}),
         };
-        std::future::poll_fn(|cx| inner.poll_ready(cx))
-            .await
-            .map_err(|error| status_of_error(error.into()))?;
-        let path = request.uri().path();
-        let single = self.methods.is_single(path);
-        let replay = self.replay.as_ref().filter(|replay| replay.applies(path, request.headers()));
-        let end = permit.as_ref().map(CallPermit::request_end);
-        let request =
-            request.map(|body| Body::new(CheckedRequest::new(body, self.limits.request, single, end)));
-        let response = match replay {
-            Some(replay) => replay.run(inner, request).await?,
-            None => match inner.call(request).await {
-                Ok(response) => response.map(Body::new),
-                Err(error) => return Err(status_of_error(error.into())),
-            },
-        };
-        if let Some(permit) = &mut permit {
-            permit.respond(response.headers(), response.extensions());
-        }
-        Ok(response.map(|body| Body::new(CheckedResponse::new(body, self.limits.response, permit))))
+        response.unwrap_or_else(failure_response)
     }
 }
 
 /// Returns the response of a call that is refused before the route is looked up. The path of a method that is not known is
 /// no label, because a peer can send any path.
-fn refusal(status: Status, is_known: bool) -> Response<Body> {
+fn refusal(status: Status, is_known: bool) -> Box<Response<Body>> {
     let mut response = failure_response(status);
     if !is_known {
         response.extensions_mut().insert(UnknownMethod);
     }
-    response
+    Box::new(response)
 }

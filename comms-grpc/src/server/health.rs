@@ -1,16 +1,29 @@
 //! The standard health service (`grpc.health.v1.Health`), which reports the readiness of the process.
 
-use std::{collections::BTreeSet, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use comms_core::{clock::Clock, health::Health as Readiness};
-use futures::{Stream, StreamExt, stream};
+use bytes::Bytes;
+use comms_core::{BoxError, clock::Clock, health::Health as Readiness};
+use futures::{
+    Stream, StreamExt,
+    future::{BoxFuture, Either},
+    stream,
+};
 use tokio::sync::watch;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, async_trait, body::Body};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
     health_check_response::ServingStatus,
     health_server::{Health, HealthServer},
 };
+use tower_service::Service;
 
 /// The interval at which the readiness is read for watches.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -84,6 +97,46 @@ impl HealthState {
             changes
         });
         *self.phase.borrow()
+    }
+}
+
+/// A service that sends health checks to the health service, and all other calls to `inner`. The health service is outside
+/// the layers of `inner`, because a watch has no deadline.
+#[derive(Debug, Clone)]
+pub(super) struct HealthRoute<S> {
+    /// Shared, because this service is cloned for each request.
+    health: Arc<HealthServer<HealthService>>,
+    inner: S,
+}
+
+/// The start of the paths of the health service.
+const PATHS: &str = "/grpc.health.v1.Health/";
+
+impl<S> HealthRoute<S> {
+    pub(super) fn new(health: HealthServer<HealthService>, inner: S) -> Self {
+        Self { health: Arc::new(health), inner }
+    }
+}
+
+impl<S, B> Service<http::Request<B>> for HealthRoute<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Either<BoxFuture<'static, Result<Self::Response, Infallible>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        if request.uri().path().starts_with(PATHS) {
+            Either::Left((*self.health).clone().call(request))
+        } else {
+            Either::Right(self.inner.call(request))
+        }
     }
 }
 

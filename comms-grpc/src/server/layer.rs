@@ -3,39 +3,42 @@
 
 use std::{
     convert::Infallible,
+    future::{Future, poll_fn},
     panic::AssertUnwindSafe,
-    pin::Pin,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use comms_core::{
     BoxError, Error, ErrorKind,
-    clock::{Clock, Sleep},
+    clock::Clock,
     context::{Context as CallContext, Deadline, Protocol},
     telemetry,
 };
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
-use http_body::Frame;
 use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Instrument;
 
 use super::{
+    call_metrics::{CallMetrics, Meters},
     context_body::{ContextBody, status_of_error, status_of_panic},
+    deadline_body::DeadlineBody,
     listener::reset_after,
-    method_labels::MethodLabels,
-    response::{UnknownMethod, failure_response, remove_proof, set_proof},
+    response::{UnknownMethod, failure_response, set_proof},
 };
 use crate::{
-    call_metrics::CallMetrics,
-    deadline_body::{DeadlineBody, ReportFailure},
+    deadline_timer::DeadlineTimer,
     status::{Refusal, to_status},
 };
+
+/// The longest time limit of a call, about three years: adding it to an instant of the clock does not overflow.
+const LONGEST: Duration = Duration::from_secs(99_999_999);
 
 /// A tower layer that runs each call in the [`Context`](comms_core::context::Context) of its caller and ends it at its deadline.
 ///
@@ -79,7 +82,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ServerLayer {
     max_timeout: Duration,
-    labels: Arc<MethodLabels>,
+    meters: Arc<Meters>,
     clock: Clock,
 }
 
@@ -92,22 +95,24 @@ impl ServerLayer {
         if max_timeout.is_zero() {
             return Err(Error::invalid("gRPC server: max_timeout must be greater than zero"));
         }
-        Ok(Self { max_timeout, labels: Arc::default(), clock })
+        let meters = Arc::new(Meters::new(telemetry::RPC_SERVER_DURATION));
+        Ok(Self { max_timeout, meters, clock })
     }
 
-    /// Returns the context of a call and the timer of its deadline, or the status that refuses the call.
-    fn context(&self, headers: &HeaderMap) -> Result<(CallContext, Pin<Box<Sleep>>), Status> {
-        let longest = Deadline::after(self.max_timeout, &self.clock);
+    /// Returns the context of a call and its deadline, or the status that refuses the call.
+    fn context(&self, headers: &HeaderMap) -> Result<(CallContext, Instant), Status> {
         let context =
             CallContext::of_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
-        let context = context.with_deadline(longest);
-        let Some(left) = context.deadline.and_then(|deadline| deadline.remaining(&self.clock)) else {
+        let now = self.clock.now();
+        let longest = Deadline::at(now + self.max_timeout.min(LONGEST));
+        let deadline = context.deadline.map_or(longest, |deadline| deadline.earlier(longest));
+        if deadline.instant() <= now {
             return Err(Refusal::attach(
                 Status::deadline_exceeded("the deadline passed before the call arrived"),
                 ErrorKind::Rejected,
             ));
-        };
-        Ok((context, Box::pin(self.clock.sleep(left))))
+        }
+        Ok((context.with_deadline(deadline), deadline.instant()))
     }
 }
 
@@ -143,16 +148,17 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let mut metrics = CallMetrics::start(telemetry::RPC_SERVER_DURATION, &self.layer.clock);
-        let (context, expiry) = match self.layer.context(request.headers()) {
+        let mut metrics = self.layer.meters.start(request.uri().path(), &self.layer.clock);
+        let (context, deadline) = match self.layer.context(request.headers()) {
             Ok(context) => context,
             Err(status) => {
                 metrics.set_code(status.code());
                 return Box::pin(std::future::ready(Ok(failure_response(status))));
             }
         };
-        let (inner, labels) = (self.inner.clone(), self.layer.labels.clone());
-        Box::pin(async move { Ok(run(inner, request, context, expiry, metrics, labels).await) })
+        let (inner, clock) = (self.inner.clone(), self.layer.clock.clone());
+        let timer = DeadlineTimer::new(deadline, clock);
+        Box::pin(run(inner, request, context, timer, metrics))
     }
 }
 
@@ -160,31 +166,35 @@ async fn run<S, ReqBody, ResBody>(
     mut inner: S,
     request: Request<ReqBody>,
     context: CallContext,
-    mut expiry: Pin<Box<Sleep>>,
+    mut timer: DeadlineTimer,
     mut metrics: CallMetrics,
-    labels: Arc<MethodLabels>,
-) -> Response<Body>
+) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>, Error: Into<BoxError>>,
     ResBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let path = request.uri().path().to_owned();
-    let trace_id = context.trace.map(|t| t.trace_id());
-    let span = tracing::info_span!("serve", rpc.method = path.trim_start_matches('/'), trace_id);
+    let span = tracing::info_span!(
+        "serve",
+        rpc.method = request.uri().path().trim_start_matches('/'),
+        // Made only if the span is enabled.
+        trace_id = context.trace.map(|t| t.trace_id()),
+    );
     let handler = context.clone().scope(async {
-        std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
+        poll_fn(|cx| inner.poll_ready(cx)).await?;
         inner.call(request).await
     });
-    let result = tokio::select! {
-        biased;
-        result = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()) => match result {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(status_of_error(error.into())),
-            Err(panic) => Err(status_of_panic(&*panic)),
-        },
-        () = &mut expiry => Err(Status::deadline_exceeded("the handler did not respond before the deadline")),
+    let mut handler = pin!(AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()));
+    let result = poll_fn(|cx| match handler.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => timer.poll(cx).map(|()| None),
+    });
+    let result = match result.await {
+        Some(Ok(Ok(response))) => Ok(response),
+        Some(Ok(Err(error))) => Err(status_of_error(error.into())),
+        Some(Err(panic)) => Err(status_of_panic(&*panic)),
+        None => Err(Status::deadline_exceeded("the handler did not respond before the deadline")),
     };
-    match result {
+    Ok(match result {
         Ok(mut response) => {
             let refusal = response.extensions().get().and_then(Refusal::of);
             set_proof(response.headers_mut(), refusal);
@@ -192,41 +202,21 @@ where
             // The path of a route that does not exist is not a label, because a peer can send any path.
             let unknown = response.extensions().get::<UnknownMethod>().is_some();
             let exists = metrics.code() != Some(Code::Unimplemented) && !unknown;
-            let answered = metrics.code().is_none_or(|code| code == Code::Ok);
-            if exists && labels.admit(&path, answered) {
-                metrics.set_method(&path);
+            if exists {
+                metrics.set_method(metrics.code().is_none_or(|code| code == Code::Ok));
             }
             if let Some(deadline) = context.deadline {
                 reset_after(deadline.instant());
             }
             response.map(|inner| {
                 let body = ContextBody { inner, context, span };
-                Body::new(DeadlineBody::new(body, expiry, ReportInTrailers, metrics))
+                Body::new(DeadlineBody::new(body, timer, metrics))
             })
         }
         Err(status) => {
-            if labels.admit(&path, false) {
-                metrics.set_method(&path);
-            }
+            metrics.set_method(false);
             metrics.set_code(status.code());
             failure_response(status)
         }
-    }
-}
-
-/// Reports failures in the middle of a response in trailers, without a proof, because the handler has run.
-struct ReportInTrailers;
-
-impl ReportFailure for ReportInTrailers {
-    fn take_failure(&self, trailers: &mut HeaderMap) -> Option<Status> {
-        remove_proof(trailers);
-        None
-    }
-
-    fn last_item(&self, status: Status) -> Result<Frame<Bytes>, Status> {
-        let mut trailers = HeaderMap::new();
-        status.add_header(&mut trailers)?;
-        remove_proof(&mut trailers);
-        Ok(Frame::trailers(trailers))
-    }
+    })
 }

@@ -2,8 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
+
+use crate::method_meter::MethodMeter;
 
 /// Labels in all. A server has fewer methods.
 const MAX_LABELS: usize = 1_024;
@@ -17,44 +22,68 @@ const MAX_LENGTH: usize = 256;
 ///
 /// A path that has answered a call is a label. A path that only failed is one as well, so that a method that fails from the
 /// start is seen, within a limit that does not keep out the paths that answer.
-#[derive(Debug, Default)]
-pub(super) struct MethodLabels(RwLock<State>);
+pub(super) struct MethodLabels {
+    histogram: &'static str,
+    state: RwLock<State>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    /// Whether the path has answered a call.
-    labels: HashMap<Box<str>, bool>,
+    labels: HashMap<Box<str>, Arc<Label>>,
     unproven: usize,
 }
 
-impl MethodLabels {
-    /// Returns whether `path` is a label. `answered`: a handler has answered the call.
-    pub(super) fn admit(&self, path: &str, answered: bool) -> bool {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).labels.get(path).copied();
-        match known {
-            Some(proven) if proven || !answered => true,
-            _ if path.len() > MAX_LENGTH => false,
-            _ => self.0.write().unwrap_or_else(PoisonError::into_inner).add(path, answered),
-        }
+/// A path that is a label, with its measurements.
+pub(super) struct Label {
+    meter: MethodMeter,
+    /// Whether the path has answered a call.
+    is_proven: AtomicBool,
+}
+
+impl Label {
+    pub(super) const fn meter(&self) -> &MethodMeter {
+        &self.meter
     }
 }
 
-impl State {
-    fn add(&mut self, path: &str, answered: bool) -> bool {
-        if let Some(proven) = self.labels.get_mut(path) {
-            if answered && !*proven {
-                *proven = true;
-                self.unproven -= 1;
-            }
-            return true;
+impl MethodLabels {
+    pub(super) fn new(histogram: &'static str) -> Self {
+        Self { histogram, state: RwLock::default() }
+    }
+
+    /// Returns the label of `path`, if it is one.
+    pub(super) fn get(&self, path: &str) -> Option<Arc<Label>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).labels.get(path).cloned()
+    }
+
+    /// Makes `path` a label, unless a limit is reached. `answered`: a handler has answered the call.
+    pub(super) fn admit(&self, path: &str, answered: bool) -> Option<Arc<Label>> {
+        if path.len() > MAX_LENGTH {
+            return None;
         }
-        let full = if answered { self.labels.len() >= MAX_LABELS } else { self.unproven >= MAX_UNPROVEN };
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = state.labels.get(path).cloned() {
+            drop(state);
+            self.prove(&known, answered);
+            return Some(known);
+        }
+        let full = if answered { state.labels.len() >= MAX_LABELS } else { state.unproven >= MAX_UNPROVEN };
         if full {
-            return false;
+            return None;
         }
-        self.labels.insert(path.into(), answered);
-        self.unproven += usize::from(!answered);
-        true
+        let meter = MethodMeter::new(self.histogram, path, None);
+        let label = Arc::new(Label { meter, is_proven: AtomicBool::new(answered) });
+        state.labels.insert(path.into(), label.clone());
+        state.unproven += usize::from(!answered);
+        Some(label)
+    }
+
+    /// Records that the path of `label` has `answered` a call.
+    pub(super) fn prove(&self, label: &Label, answered: bool) {
+        if answered && !label.is_proven.load(Relaxed) {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.unproven -= usize::from(!label.is_proven.swap(true, Relaxed));
+        }
     }
 }
 
@@ -64,19 +93,19 @@ mod tests {
 
     #[test]
     fn failures_of_any_path_keep_out_no_path_that_answers() {
-        let labels = MethodLabels::default();
+        let labels = MethodLabels::new("test");
         let admitted = |name: &str, answered| {
-            (0..2_000).filter(|number| labels.admit(&format!("/a.B/{name}{number}"), answered)).count()
+            (0..2_000)
+                .filter(|number| labels.admit(&format!("/a.B/{name}{number}"), answered).is_some())
+                .count()
         };
         assert_eq!(admitted("failed", false), MAX_UNPROVEN);
         assert_eq!(admitted("failed", false), MAX_UNPROVEN, "the first ones stay labels");
-        assert!(labels.admit("/a.B/answers", true) && labels.admit("/a.B/answers", false));
-        assert!(!labels.admit("/a.B/late", false), "no room");
-        assert!(
-            labels.admit("/a.B/failed0", true) && labels.admit("/a.B/late", false),
-            "an answer makes room"
-        );
+        let is_admitted = |path: &str, answered| labels.admit(path, answered).is_some();
+        assert!(is_admitted("/a.B/answers", true) && is_admitted("/a.B/answers", false));
+        assert!(!is_admitted("/a.B/late", false), "no room");
+        assert!(is_admitted("/a.B/failed0", true) && is_admitted("/a.B/late", false), "an answer makes room");
         assert_eq!(admitted("answered", true), MAX_LABELS - MAX_UNPROVEN - 2);
-        assert!(!labels.admit(&"x".repeat(MAX_LENGTH + 1), true));
+        assert!(!is_admitted(&"x".repeat(MAX_LENGTH + 1), true));
     }
 }

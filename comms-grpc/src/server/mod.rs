@@ -8,12 +8,14 @@
 //! 5. `guards.rs`: checks access (`access/`), sheds load (`shed.rs`), checks messages (`message_check.rs`,
 //!    `methods.rs`), and replays stored responses (`replay/`).
 //! 6. `context_body.rs`: polls the response stream in the same context.
-//! 7. `crate::deadline_body`: ends the response stream at the deadline.
+//! 7. `deadline_body.rs`: ends the response stream at the deadline.
 
 mod access;
 mod builder;
+mod call_metrics;
 mod config;
 mod context_body;
+mod deadline_body;
 mod guards;
 mod health;
 mod layer;

@@ -5,7 +5,10 @@ use http::{HeaderMap, HeaderValue, Response};
 use tonic::{Status, body::Body};
 
 use super::restate::restate;
-use crate::{status::Refusal, status_headers::limit_status};
+use crate::{
+    status::Refusal,
+    status_headers::{is_bare, limit_status},
+};
 
 /// The extension of a response to a path that may be no method of the server. Such a path is not a label of metrics,
 /// because a peer can send any path.
@@ -31,6 +34,9 @@ pub(super) fn set_proof(headers: &mut HeaderMap, refusal: Option<ErrorKind>) {
 /// Limits the status in `headers`, and removes a proof header, which stems from a peer whose status the handler
 /// forwards.
 pub(super) fn remove_proof(headers: &mut HeaderMap) {
+    if is_bare(headers) {
+        return;
+    }
     headers.remove(NOT_EXECUTED);
     restate(headers);
     limit_status(headers);

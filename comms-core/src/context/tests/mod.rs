@@ -4,8 +4,9 @@ mod request;
 mod timeouts;
 mod w3c;
 
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
@@ -134,4 +135,33 @@ proptest! {
         prop_assert_eq!(text.as_bytes(), &trace.to_bytes());
         prop_assert!(text.contains(&trace.trace_id()) && text.contains(&trace.span_id()));
     }
+}
+
+/// A future whose drop records the correlation id of the context.
+struct RecordsDrop<'a>(&'a std::cell::RefCell<Vec<Option<Arc<str>>>>, Poll<()>);
+
+impl Future for RecordsDrop<'_> {
+    type Output = ();
+
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<()> {
+        self.1
+    }
+}
+
+impl Drop for RecordsDrop<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().push(Context::current().correlation_id);
+    }
+}
+
+#[test]
+fn a_future_is_dropped_in_its_scope_before_and_after_its_end() {
+    let dropped = std::cell::RefCell::default();
+    let context = Context { correlation_id: Some("inside".into()), ..Context::default() };
+    for poll in [Poll::Pending, Poll::Ready(())] {
+        let ended = context.clone().scope(RecordsDrop(&dropped, poll)).now_or_never();
+        assert_eq!(ended.is_some(), poll.is_ready());
+    }
+    let inside = Some(Arc::from("inside"));
+    assert_eq!(dropped.into_inner(), [inside.clone(), inside]);
 }

@@ -123,3 +123,19 @@ proptest! {
         prop_assert!(by_http - left < SECOND, "{by_http:?}");
     }
 }
+
+#[test]
+fn a_remaining_time_of_a_second_or_more_is_sent_in_milliseconds() {
+    let clock = Clock::manual(SECOND);
+    let nano = Duration::from_nanos(1);
+    for (left, text) in [
+        (SECOND * 5 - MICRO, "5S"),
+        (MILLI * 1_500 + nano, "1501m"),
+        (SECOND, "1S"),
+        (SECOND - nano, "1000000u"),
+        (MICRO * 1_234, "1234u"),
+    ] {
+        let deadline = Deadline::after(left, &clock);
+        assert_eq!(deadline.timeout(Protocol::Grpc, &clock).as_deref(), Some(text), "{left:?}");
+    }
+}

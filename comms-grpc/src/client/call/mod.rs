@@ -24,6 +24,7 @@ use super::{
     request::{CallRequest, Head, RequestBody},
     retry::{ByEvidence, HedgedAttempts},
 };
+use crate::deadline_timer::DeadlineTimer;
 
 /// A call before it is sent.
 pub(super) struct Call {
@@ -81,9 +82,9 @@ impl Call {
                 meter.set_code_from(response.headers());
                 let (mut parts, (body, running)) = response.into_parts();
                 let head = parts.extensions.remove::<HeadStatus>();
-                let body =
-                    ResponseBody::new(body, running, head, deadline, clock, meter, forwards_credentials)
-                        .with_limit(settings.max_response);
+                let timer = DeadlineTimer::new(deadline, clock);
+                let body = ResponseBody::new(body, running, head, timer, meter, forwards_credentials)
+                    .with_limit(settings.max_response);
                 Ok(Response::from_parts(parts, Body::new(body)))
             }
             Err(status) => {

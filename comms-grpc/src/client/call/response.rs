@@ -1,14 +1,11 @@
 //! A response body that ends at the deadline of its call.
 
 use std::{
-    future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use bytes::Bytes;
-use comms_core::clock::{Clock, Sleep};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tonic::Status;
@@ -20,6 +17,7 @@ use crate::{
         failure::of_body,
         methods::CallMeter,
     },
+    deadline_timer::DeadlineTimer,
     message_frames::MessageFrames,
 };
 
@@ -33,10 +31,7 @@ pub(super) struct ResponseBody {
     frames: MessageFrames,
     /// The status in the head of a response whose head does not end the stream. It counts if nothing follows.
     head: Option<HeadStatus>,
-    deadline: Instant,
-    /// Created when the body is waited for.
-    timer: Option<Pin<Box<Sleep>>>,
-    clock: Clock,
+    timer: DeadlineTimer,
     meter: CallMeter,
     forwards_credentials: bool,
 }
@@ -46,8 +41,7 @@ impl ResponseBody {
         inner: Incoming,
         running: Running,
         head: Option<HeadStatus>,
-        deadline: Instant,
-        clock: Clock,
+        timer: DeadlineTimer,
         meter: CallMeter,
         forwards_credentials: bool,
     ) -> Self {
@@ -56,9 +50,7 @@ impl ResponseBody {
             // The generated client limits the size of a message.
             frames: MessageFrames::new(usize::MAX),
             head,
-            deadline,
-            timer: None,
-            clock,
+            timer,
             meter,
             forwards_credentials,
         }
@@ -73,19 +65,16 @@ impl ResponseBody {
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Some((inner, _)) = &mut self.inner else { return Poll::Ready(None) };
         // The deadline is checked first, because a stream that always has a frame ready must end as well.
-        if self.clock.now() >= self.deadline {
+        if self.timer.has_passed() {
             return Poll::Ready(Some(Err(late())));
         }
         let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let timer = self.timer.get_or_insert_with(|| Box::pin(self.clock.sleep_until(self.deadline)));
-                return timer.as_mut().poll(cx).map(|()| Some(Err(late())));
-            }
+            Poll::Pending => return self.timer.poll(cx).map(|()| Some(Err(late()))),
         };
         let frame = frame.or_else(|| self.head.take().map(|HeadStatus(status)| Ok(Frame::trailers(status))));
         Poll::Ready(frame.map(|frame| {
-            let mut frame = frame.map_err(|error| of_body(&error, self.clock.now() >= self.deadline))?;
+            let mut frame = frame.map_err(|error| of_body(&error, self.timer.has_passed()))?;
             if let Some(data) = frame.data_ref() {
                 self.head = self.head.take().filter(|_| data.is_empty());
                 self.frames.read(data)?;

@@ -6,7 +6,7 @@
 
 use std::{
     cell::RefCell,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -142,6 +142,8 @@ where
 {
     fn execute(&self, task: F) {
         let started = STARTED.try_with(RefCell::take).ok().flatten();
+        // The type of the tasks of each call has room for a whole connection. A box is cheaper than several copies of it.
+        let task = Box::pin(task);
         match started.filter(|(exchange, _)| !exchange.body_dropped.load(Relaxed)) {
             Some((exchange, deadline)) => self.0.spawn(until_end(task, exchange, deadline)),
             None => self.0.spawn(task),
@@ -151,11 +153,10 @@ where
 
 /// Runs the task that sends the body of an exchange until it completes or the exchange ends.
 async fn until_end(
-    task: impl Future<Output = ()>,
+    mut task: Pin<Box<impl Future<Output = ()>>>,
     exchange: Arc<Exchange>,
     deadline: Option<(Clock, Instant)>,
 ) {
-    let mut task = pin!(task);
     let late = async {
         match deadline {
             Some((clock, deadline)) => clock.sleep_until(deadline).await,

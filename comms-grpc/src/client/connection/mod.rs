@@ -173,6 +173,11 @@ impl FreeStream {
         &self.exchange
     }
 
+    /// Returns whether the peer has answered no call on the connection.
+    pub(super) fn is_first(&self) -> bool {
+        !self.connection.answered.load(Relaxed)
+    }
+
     /// Sends `request` and waits for the response headers. The request ends at `deadline`, and when the returned guard
     /// is dropped.
     pub(super) async fn send(

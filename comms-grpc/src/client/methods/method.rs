@@ -9,12 +9,13 @@ use comms_core::{
 };
 use tower_layer::Layer;
 
-use super::meter::{CallMeter, MethodMeter};
+use super::meter::CallMeter;
 use crate::client::{
     attempt::Attempts,
     retry::{ByEvidence, HedgedAttempts, hedged},
     service_config::MethodConfig,
 };
+use crate::method_meter::MethodMeter;
 
 /// The settings of one method in the builder.
 #[derive(Debug, Clone, Default)]

@@ -18,12 +18,14 @@ use std::{
 use comms_core::{
     Error,
     resilience::{Hedge, HedgeSnapshot, RetryBudget},
+    telemetry,
 };
+
+use crate::method_meter::MethodMeter;
 
 use super::service_config::ServiceConfig;
 use hedges::Hedges;
 pub(super) use meter::CallMeter;
-use meter::MethodMeter;
 use method::Settings;
 pub(super) use method::{CallSettings, Defaults, Method, MethodSettings};
 
@@ -62,7 +64,7 @@ impl Methods {
         config: ServiceConfig,
     ) -> Result<Self, Error> {
         let hedges = hedges::of_builder(&defaults, &explicit)?;
-        let other = Arc::new(MethodMeter::new(OTHER, &defaults.classify.peer));
+        let other = Arc::new(meter_of(&defaults, OTHER));
         let state = RwLock::new(State::new(&defaults, config, None)?);
         Ok(Self { defaults, explicit, hedges, other, state })
     }
@@ -85,7 +87,7 @@ impl Methods {
         if !named && state.known.len() >= MAX_KEPT {
             return self.derive(&state, path, self.other.clone());
         }
-        let meter = Arc::new(MethodMeter::new(path, &self.defaults.classify.peer));
+        let meter = Arc::new(meter_of(&self.defaults, path));
         let method = self.derive(&state, path, meter);
         state.known.insert(path.into(), method.clone());
         method
@@ -126,6 +128,10 @@ impl State {
         let hedges = hedges::of_config(defaults, &config, budget.as_ref())?;
         Ok(Self { config, budget, hedges, known: HashMap::new() })
     }
+}
+
+fn meter_of(defaults: &Defaults, path: &str) -> MethodMeter {
+    MethodMeter::new(telemetry::RPC_CLIENT_DURATION, path, Some(defaults.classify.peer.clone()))
 }
 
 impl fmt::Debug for Methods {

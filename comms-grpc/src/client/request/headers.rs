@@ -14,7 +14,7 @@ pub(in crate::client) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_stati
 pub(super) const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 const AGENT: &str = concat!("comms-grpc/", env!("CARGO_PKG_VERSION"));
 
-const TRACEPARENT: HeaderName = HeaderName::from_static(wire::TRACEPARENT);
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static(wire::TRACEPARENT);
 
 /// Writes the trace, the ids and the priority of `context`. Each attempt writes its own deadline.
 pub(in crate::client) fn write_context(
@@ -24,6 +24,8 @@ pub(in crate::client) fn write_context(
 ) -> Result<(), Error> {
     context.deadline = None;
     context.write_request(&mut RequestHeaders(headers), Protocol::Grpc, clock)?;
+    // Each attempt replaces the value. The entry is made here, so that the headers of an attempt need not grow.
+    headers.insert(GRPC_TIMEOUT, HeaderValue::from_static(""));
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
     if let Some(key) = headers.get_mut(IDEMPOTENCY_KEY) {
         key.set_sensitive(true);
@@ -31,16 +33,16 @@ pub(in crate::client) fn write_context(
     Ok(())
 }
 
-/// Writes values that differ in each call without an entry in the header compression table of the connection, where
-/// they would replace useful entries.
+/// Marks values that differ in each call as sensitive, which keeps them out of the header compression table of the
+/// connection ([`CallRequest::http`](super::CallRequest::http)).
 struct RequestHeaders<'a>(&'a mut HeaderMap);
 
 impl Inject for RequestHeaders<'_> {
     fn inject(&mut self, name: &'static str, value: &[u8]) -> Result<(), Error> {
         let mut value = HeaderValue::from_bytes(value).map_err(Error::invalid)?;
-        let name = if name == wire::TRACEPARENT { TRACEPARENT } else { HeaderName::from_static(name) };
         // Only the priority has few values.
         value.set_sensitive(name != wire::REQUEST_PRIORITY);
+        let name = if name == wire::TRACEPARENT { TRACEPARENT } else { HeaderName::from_static(name) };
         self.0.insert(name, value);
         Ok(())
     }

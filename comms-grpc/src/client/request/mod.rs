@@ -24,7 +24,7 @@ pub(super) use body::RequestBody;
 pub(super) use headers::{IDEMPOTENCY_KEY, write_context};
 pub(super) use hedged::Hedged;
 
-use headers::GRPC_TIMEOUT;
+use headers::{GRPC_TIMEOUT, TRACEPARENT};
 
 /// The request of a call. Its attempts share the head.
 pub(super) struct CallRequest {
@@ -77,17 +77,25 @@ impl CallRequest {
 
     /// Returns the HTTP request to `origin`, with the time that remains until `deadline`, or `None` if the deadline has
     /// passed.
+    ///
+    /// Values that differ in each call get no entry in the header compression table of the connection, where they would
+    /// replace useful entries. Only the first calls of a connection make an entry, so that later calls refer to the entry
+    /// for the name. `is_first` is whether no call on the connection was answered.
     pub(super) fn http(
         &mut self,
         origin: &Origin,
+        is_first: bool,
         deadline: Instant,
         clock: &Clock,
     ) -> Option<Request<RequestBody>> {
         let timeout = Deadline::at(deadline).timeout(Protocol::Grpc, clock)?;
         let mut timeout = HeaderValue::from_maybe_shared(Bytes::from(timeout)).ok()?;
-        // A value that differs in each call would replace useful entries of the header compression table.
-        timeout.set_sensitive(true);
+        // There are few values in whole seconds.
+        timeout.set_sensitive(!is_first && !timeout.as_bytes().ends_with(b"S"));
         let mut headers = self.head.headers.clone();
+        if is_first && let Some(trace) = headers.get_mut(TRACEPARENT) {
+            trace.set_sensitive(false);
+        }
         headers.insert(GRPC_TIMEOUT, timeout);
         let earlier = *self.earlier_attempts.get_mut();
         if earlier > 0 {

@@ -4,13 +4,20 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use comms_core::{clock::Clock, context::Context as CallContext};
+use http::{HeaderMap, Method, uri};
 use http_body::{Body as HttpBody, Frame};
 use tonic::{Status, body::Body};
 
-use super::RequestBody;
+use super::{
+    CallRequest, Head, Origin, RequestBody,
+    headers::{GRPC_TIMEOUT, TRACEPARENT},
+    write_context,
+};
 
 /// Messages of a body; `None` is a message that is not available yet.
 struct Messages(VecDeque<Option<Bytes>>);
@@ -101,4 +108,34 @@ fn the_body_of_an_earlier_attempt_reads_no_further() {
     let mut second = original.next();
     assert_eq!(text(&mut second), "onetwothree");
     assert!(read(&mut first).pop().unwrap().is_err());
+}
+
+/// An entry that a first request makes gives later requests the name. An entry of each request would replace others.
+#[test]
+fn values_of_a_call_are_in_the_header_table_only_in_the_first_requests_of_a_connection() {
+    let clock = Clock::manual(Duration::from_secs(1));
+    for (is_first, left, timeout_indexed, trace_indexed) in
+        [(true, 1_500, true, true), (false, 1_500, false, false), (false, 2_000, true, false)]
+    {
+        let mut headers = HeaderMap::new();
+        write_context(CallContext::root(&clock), &mut headers, &clock).unwrap();
+        let deadline = clock.now() + Duration::from_millis(left);
+        let (method, path) = (Method::POST, None);
+        let head = Head {
+            method,
+            path,
+            headers,
+            deadline,
+            caller_deadline: None,
+            idempotent: false,
+            wait_for_ready: false,
+            hedged: None,
+        };
+        let origin =
+            Origin { scheme: uri::Scheme::HTTP, authority: uri::Authority::from_static("localhost") };
+        let mut request = CallRequest::new(head, body(&[], 0));
+        let request = request.http(&origin, is_first, deadline, &clock).unwrap();
+        let indexed = [GRPC_TIMEOUT, TRACEPARENT].map(|name| !request.headers()[name].is_sensitive());
+        assert_eq!(indexed, [timeout_indexed, trace_indexed], "{is_first} {left}");
+    }
 }
