@@ -53,6 +53,8 @@ const LONGEST: Duration = Duration::from_secs(99_999_999);
 /// - **Panic.** The response to a handler that panics is INTERNAL with a fixed message. The server continues.
 /// - **Errors of layers below.** A [`comms_core::Error`] is sent as by [`to_status`](crate::to_status). An error of an
 ///   unknown type is INTERNAL with a fixed message.
+/// - **Metrics.** The duration of each call is recorded by method and status code. The histogram of a method and a code
+///   is created at its first use: install the recorder before the first call.
 /// - **Size.** A status message is truncated to 4 KiB (6 KiB percent-encoded), including that of a status that the
 ///   handler created. Details that exceed 7 KiB together with the message are removed.
 /// - **Codes of tonic.** A message over a limit of tonic is RESOURCE_EXHAUSTED instead of OUT_OF_RANGE, and a unary call
