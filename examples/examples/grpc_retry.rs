@@ -62,11 +62,11 @@ impl payments_server::Payments for PaymentService {
 async fn call(
     (channel, service): (&Channel, &PaymentService),
     key: Option<&str>,
-    faults: &[Fault],
+    faults: Vec<Fault>,
     expected: (u32, usize),
 ) -> anyhow::Result<()> {
     let clock = Clock::system();
-    *service.0.lock().await = State { faults: faults.to_vec().into_iter(), ..State::default() };
+    *service.0.lock().await = State { faults: faults.into_iter(), ..State::default() };
     let request = Request::new(ChargeRequest { order_id: "order-1".into(), cents: 4_200 });
     let request = if let Some(key) = key { keyed(request, key)? } else { request };
     let started = clock.now();
@@ -98,20 +98,20 @@ async fn main() -> anyhow::Result<()> {
     let overloaded = |wait| (false, refused(&Error::rejected("overloaded", Some(wait))));
 
     println!("-- two refusals with the proof that no handler did any work: retried");
-    call(pair, None, &[not_ready.clone(), not_ready.clone()], (3, 1)).await?;
+    call(pair, None, vec![not_ready.clone(), not_ready.clone()], (3, 1)).await?;
     println!("-- the same status without the proof: no retry, because the card may have been charged");
-    call(pair, None, &[lost.clone()], (1, 1)).await?;
+    call(pair, None, vec![lost.clone()], (1, 1)).await?;
     println!("-- without the proof, and with an idempotency key: retried, and charged once");
-    call(pair, Some("order-1"), &[lost], (2, 1)).await?;
+    call(pair, Some("order-1"), vec![lost], (2, 1)).await?;
     println!("-- the server asks for a wait of 150 ms (pushback)");
-    call(pair, None, &[overloaded(Duration::from_millis(150))], (2, 1)).await?;
+    call(pair, None, vec![overloaded(Duration::from_millis(150))], (2, 1)).await?;
     println!("-- the server forbids another attempt");
-    call(pair, None, &[overloaded(Duration::MAX)], (1, 0)).await?;
+    call(pair, None, vec![overloaded(Duration::MAX)], (1, 0)).await?;
     println!(
         "-- an outage: each failure takes a token, and with half of them gone each call has one attempt"
     );
     for attempts in [3, 2, 1, 1] {
-        call(pair, None, &[not_ready.clone(), not_ready.clone(), not_ready.clone()], (attempts, 0)).await?;
+        call(pair, None, vec![not_ready.clone(), not_ready.clone(), not_ready.clone()], (attempts, 0)).await?;
     }
     Ok(())
 }
