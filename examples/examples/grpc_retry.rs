@@ -111,7 +111,8 @@ async fn main() -> anyhow::Result<()> {
         "-- an outage: each failure takes a token, and with half of them gone each call has one attempt"
     );
     for attempts in [3, 2, 1, 1] {
-        call(pair, None, vec![not_ready.clone(), not_ready.clone(), not_ready.clone()], (attempts, 0)).await?;
+        call(pair, None, vec![not_ready.clone(), not_ready.clone(), not_ready.clone()], (attempts, 0))
+            .await?;
     }
     Ok(())
 }

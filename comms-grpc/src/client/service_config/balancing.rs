@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     document::{Document, read},
-    invalid,
+    errors::invalid,
     outliers::OutlierDetection,
 };
 use crate::client::balance::Balance;

@@ -8,7 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{
-    invalid,
+    errors::invalid,
     values::{
         Attempts, Multiplier, PositiveDuration, ProtoDuration, StatusCode, StatusCodes, TokenRatio, Tokens,
         UInt32,

@@ -2,7 +2,7 @@
 
 use comms_core::Error;
 
-use super::{ServiceConfig, balancing::Choice, invalid};
+use super::{ServiceConfig, balancing::Choice, errors::invalid};
 
 /// The parts of a service config that do not change while the channel lives: the choice of endpoints and the health check.
 #[derive(Debug, Clone)]

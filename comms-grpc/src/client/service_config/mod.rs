@@ -7,10 +7,12 @@
 //! - `values.rs`: the types of its values;
 //! - `mod.rs`: the checked config, and the settings of a method;
 //! - `balancing.rs`, `outliers.rs`: the choice among the load balancing policies;
-//! - `fixed.rs`: what does not change while the channel lives.
+//! - `fixed.rs`: what does not change while the channel lives;
+//! - `errors.rs`: the errors, with the path of a value.
 
 mod balancing;
 mod document;
+mod errors;
 mod fixed;
 mod outliers;
 mod values;
@@ -29,6 +31,7 @@ pub(super) use values::StatusCodes;
 
 use balancing::Balancing;
 use document::{Document, HedgingPolicy, MethodEntry, Name, Throttling};
+use errors::invalid;
 
 /// The longest text of a service config.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -164,11 +167,6 @@ fn key(name: &Name, path: &str) -> Result<String, Error> {
         (service, "") => Ok(service.to_owned()),
         (service, method) => Ok(format!("{service}/{method}")),
     }
-}
-
-/// Returns the error of the value at `path`.
-fn invalid(path: &str, reason: &str) -> Error {
-    Error::invalid(format!("service config: {path}: {reason}"))
 }
 
 #[cfg(test)]
