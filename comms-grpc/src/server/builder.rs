@@ -42,8 +42,8 @@ const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 ///    method with no or a second message is UNIMPLEMENTED.
 /// 6. [`replay`](Self::replay): a call with an idempotency key is executed once.
 ///
-/// The standard health service (`grpc.health.v1.Health`) has no deadline, and [`authorize`](Self::authorize) does not
-/// apply to it.
+/// A watch of the standard health service (`grpc.health.v1.Health`) has no deadline, but its request must arrive within
+/// [`ServerConfig::max_timeout`]. [`authorize`](Self::authorize) does not apply to the health service.
 ///
 /// ```
 /// use comms_core::{clock::Clock, health::Health, idempotency::MemoryStore, resilience::{ShedConfig, Shedder}};
@@ -219,7 +219,13 @@ impl Server {
         let health = HealthState::new(health);
         // Layers of the router would be applied to each route, with a box around each request, response and future.
         let calls = layer.layer(GuardedRoutes::new(routes.prepare(), guards));
-        let routes = ProtocolCheck::new(HealthRoute::new(health.service(names), calls));
+        let routes = ProtocolCheck::new(HealthRoute::new(
+            health.clone(),
+            names,
+            config.max_timeout,
+            clock.clone(),
+            calls,
+        ));
         let service = move |peer: Peer| {
             // Shared, because the service is cloned for each request.
             let peer = Arc::new(peer);
