@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, clock::Clock, health::Health as Readiness};
+use comms_core::{BoxError, Error, clock::Clock, health::Health as Readiness};
 use futures::{
     Stream, StreamExt,
     future::{BoxFuture, Either},
@@ -120,6 +120,19 @@ impl HealthState {
     }
 }
 
+/// Checks that no service of the application has the name of the health service: its calls would never reach it.
+///
+/// # Errors
+/// Returns `Invalid` if `names` contains the name.
+pub(super) fn check_names(names: &BTreeSet<String>) -> Result<(), Error> {
+    match names.contains(NAME) {
+        false => Ok(()),
+        true => Err(Error::invalid(format!(
+            "gRPC server: the server serves {NAME} by itself: use Server::health instead of a service of that name"
+        ))),
+    }
+}
+
 /// A service that sends health checks to the health service, and all other calls to `inner`. The health service is outside
 /// the layers of `inner`, because a watch has no deadline.
 ///
@@ -134,6 +147,8 @@ pub(super) struct HealthRoute<S> {
     inner: S,
 }
 
+/// The name of the health service.
+const NAME: &str = "grpc.health.v1.Health";
 /// The start of the paths of the health service.
 const PATHS: &str = "/grpc.health.v1.Health/";
 

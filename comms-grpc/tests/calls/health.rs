@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use comms_core::health::Health;
+use comms_core::{ErrorKind, health::Health};
 use comms_grpc::{Server, ServerConfig, tonic};
 use tokio::{net::TcpStream, time::timeout};
 use tonic::{Code, Status, service::Routes, transport::Channel};
@@ -120,4 +120,13 @@ async fn a_request_that_does_not_arrive_is_limited_in_time_and_does_not_hold_the
     server.stop.send(()).unwrap();
     assert_eq!(call.await.unwrap().code(), Code::Unavailable);
     timeout(SECOND * 5, server.ended).await.expect("before the end of the drain").unwrap().unwrap();
+}
+
+/// The calls of such a service would never reach it.
+#[tokio::test]
+async fn a_health_service_of_the_application_ends_the_start() {
+    let server = Server::new(Routes::default()).service_names(["grpc.health.v1.Health"]);
+    let error = start_server(server).await.ended.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.to_string().contains("Server::health"), "{error}");
 }
