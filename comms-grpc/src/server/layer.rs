@@ -30,7 +30,7 @@ use super::{
     call_metrics::{CallMetrics, Meters},
     context_body::{ContextBody, status_of_error, status_of_panic},
     deadline_body::DeadlineBody,
-    listener::reset_after,
+    listener::ResetAfter,
     response::{UnknownMethod, failure_response, set_proof},
 };
 use crate::{
@@ -217,7 +217,7 @@ where
                 metrics.set_known_method();
             }
             if let Some(deadline) = context.deadline {
-                reset_after(deadline.instant());
+                response.extensions_mut().insert(ResetAfter(deadline.instant()));
             }
             response.map(|inner| {
                 let body = ContextBody { inner, context, span };
