@@ -12,17 +12,15 @@ use tower::{Layer, Service, ServiceExt};
 use super::{
     Peer, RequestBody, ServerConfig, ServerLayer,
     access::Access,
-    guards::{GuardedRoutes, Guards},
-    health::{HealthRoute, HealthState},
+    guards::{GuardedRoutes, Guards, check_served},
+    health::{self, HealthRoute, HealthState},
     listen,
     message_check::MessageLimits,
     methods::Methods,
     protocol::ProtocolCheck,
     replay::Replay,
+    shed,
 };
-
-/// The name of the reflection service.
-const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
 /// A gRPC server: routes under a [`ServerLayer`], with health, limits, authorization and replay.
 ///
@@ -42,8 +40,8 @@ const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 ///    method with no or a second message is UNIMPLEMENTED.
 /// 6. [`replay`](Self::replay): a call with an idempotency key is executed once.
 ///
-/// The standard health service (`grpc.health.v1.Health`) has no deadline, and [`authorize`](Self::authorize) does not
-/// apply to it.
+/// A watch of the standard health service (`grpc.health.v1.Health`) has no deadline, but its request must arrive within
+/// [`ServerConfig::max_timeout`]. [`authorize`](Self::authorize) does not apply to the health service.
 ///
 /// ```
 /// use comms_core::{clock::Clock, health::Health, idempotency::MemoryStore, resilience::{ShedConfig, Shedder}};
@@ -195,6 +193,7 @@ impl Server {
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if:
     /// - a limit of the configuration other than [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero;
+    /// - a service is named `grpc.health.v1.Health`, which the server serves by itself;
     /// - descriptors cannot be decoded;
     /// - a rule of access or a replay names a service that is not served;
     /// - the lease of the replay is shorter than [`ServerConfig::max_timeout`].
@@ -210,6 +209,8 @@ impl Server {
         let Self { names, config, clock, health, descriptors, access, shedder, replay, .. } = self;
         let layer = ServerLayer::new(config.max_timeout, clock.clone())?;
         let limits = MessageLimits::of(&config)?;
+        health::check_names(&names)?;
+        shedder.as_ref().inspect(|shedder| shed::check_limit(shedder, config.max_streams));
         replay.as_ref().map_or(Ok(()), |replay| replay.check(config.max_timeout))?;
         let mut methods = Methods::default();
         descriptors.iter().try_for_each(|descriptors| methods.add(descriptors))?;
@@ -219,7 +220,8 @@ impl Server {
         let health = HealthState::new(health);
         // Layers of the router would be applied to each route, with a box around each request, response and future.
         let calls = layer.layer(GuardedRoutes::new(routes.prepare(), guards));
-        let routes = ProtocolCheck::new(HealthRoute::new(health.service(names), calls));
+        let calls = HealthRoute::new(health.clone(), names, config.max_timeout, clock.clone(), calls);
+        let routes = ProtocolCheck::new(calls);
         let service = move |peer: Peer| {
             // Shared, because the service is cloned for each request.
             let peer = Arc::new(peer);
@@ -269,23 +271,6 @@ impl Server {
     #[cfg(not(feature = "reflection"))]
     fn reflecting(&self) -> Result<Routes, Error> {
         Ok(self.routes.clone())
-    }
-}
-
-/// Checks that the services of rules and of the replay are served: a misspelt name would protect nothing.
-fn check_served(
-    access: Option<&Access>,
-    replay: Option<&Replay>,
-    served: impl Fn(&str) -> bool,
-) -> Result<(), Error> {
-    let access = access.into_iter().flat_map(Access::services);
-    let mut named = access.chain(replay.into_iter().flat_map(Replay::services));
-    match named.find(|service| *service != REFLECTION && !served(service)) {
-        None => Ok(()),
-        Some(service) => Err(Error::invalid(format!(
-            "gRPC server: a rule or a replay names the service {service}, which is not served: add it with add_service, or \
-             name it with service_names"
-        ))),
     }
 }
 

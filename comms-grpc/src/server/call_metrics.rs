@@ -68,6 +68,12 @@ impl CallMetrics {
         self.is_label = true;
     }
 
+    /// Records the call under its method if the method already is a label, for a call that no handler has answered: a peer can
+    /// send any path.
+    pub(super) const fn set_known_method(&mut self) {
+        self.is_label = matches!(self.method, Method::Known(_));
+    }
+
     pub(super) const fn code(&self) -> Option<Code> {
         self.code
     }

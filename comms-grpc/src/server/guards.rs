@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, clock::Clock, resilience::Shedder};
+use comms_core::{BoxError, Error, clock::Clock, resilience::Shedder};
 use futures::future::{BoxFuture, Either};
 use http::{Request, Response};
 use tonic::{Status, body::Body, service::Routes};
@@ -23,6 +23,9 @@ use super::{
     response::{UnknownMethod, failure_response},
     shed::CallPermit,
 };
+
+/// The name of the reflection service.
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
 /// The checks of all calls of a server.
 #[derive(Debug)]
@@ -160,4 +163,21 @@ fn refusal(status: Status, is_known: bool) -> Box<Response<Body>> {
         response.extensions_mut().insert(UnknownMethod);
     }
     Box::new(response)
+}
+
+/// Checks that the services of rules and of the replay are served: a misspelt name would protect nothing.
+pub(super) fn check_served(
+    access: Option<&Access>,
+    replay: Option<&Replay>,
+    served: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let access = access.into_iter().flat_map(Access::services);
+    let mut named = access.chain(replay.into_iter().flat_map(Replay::services));
+    match named.find(|service| *service != REFLECTION && !served(service)) {
+        None => Ok(()),
+        Some(service) => Err(Error::invalid(format!(
+            "gRPC server: a rule or a replay names the service {service}, which is not served: add it with add_service, or \
+             name it with service_names"
+        ))),
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, clock::Clock, health::Health as Readiness};
+use comms_core::{BoxError, Error, clock::Clock, health::Health as Readiness};
 use futures::{
     Stream, StreamExt,
     future::{BoxFuture, Either},
@@ -25,8 +25,13 @@ use tonic_health::pb::{
 };
 use tower_service::Service;
 
+use super::response::failure_response;
+
 /// The interval at which the readiness is read for watches.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The time for the rest of a request after the shutdown began.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -64,7 +69,7 @@ impl HealthState {
     }
 
     /// Returns the service that reports the state under `names`, and for the server as a whole.
-    pub(super) fn service(&self, names: BTreeSet<String>) -> HealthServer<HealthService> {
+    fn service(&self, names: BTreeSet<String>) -> HealthServer<HealthService> {
         HealthServer::new(HealthService { state: self.clone(), names: Arc::new(names) })
             .max_decoding_message_size(MAX_REQUEST)
     }
@@ -86,6 +91,21 @@ impl HealthState {
         }
     }
 
+    /// Resolves when the server waits no longer for a request: after `max_timeout`, or one second after the shutdown
+    /// began. A request whose frames arrive separately is answered during the shutdown.
+    async fn end_of_wait(&self, max_timeout: Duration, clock: &Clock) -> Status {
+        let mut phases = self.phase.subscribe();
+        let stopping = async {
+            // The sender lives as long as this state.
+            drop(phases.wait_for(|phase| *phase == Phase::Stopping).await);
+            clock.sleep(SHUTDOWN_WAIT).await;
+        };
+        match clock.timeout(max_timeout, stopping).await {
+            Ok(()) => Status::unavailable("the server shuts down, and the request has not arrived"),
+            Err(_) => Status::deadline_exceeded("the request did not arrive within the time limit"),
+        }
+    }
+
     fn refresh(&self) -> Phase {
         let ready = self.readiness.as_ref().is_none_or(Readiness::is_ready);
         let next = if ready { Phase::Serving } else { Phase::NotServing };
@@ -100,21 +120,48 @@ impl HealthState {
     }
 }
 
+/// Checks that no service of the application has the name of the health service: its calls would never reach it.
+///
+/// # Errors
+/// Returns `Invalid` if `names` contains the name.
+pub(super) fn check_names(names: &BTreeSet<String>) -> Result<(), Error> {
+    match names.contains(NAME) {
+        false => Ok(()),
+        true => Err(Error::invalid(format!(
+            "gRPC server: the server serves {NAME} by itself: use Server::health instead of a service of that name"
+        ))),
+    }
+}
+
 /// A service that sends health checks to the health service, and all other calls to `inner`. The health service is outside
 /// the layers of `inner`, because a watch has no deadline.
+///
+/// The time to the start of a response is limited: the request of a peer may never arrive.
 #[derive(Debug, Clone)]
 pub(super) struct HealthRoute<S> {
     /// Shared, because this service is cloned for each request.
     health: Arc<HealthServer<HealthService>>,
+    state: HealthState,
+    max_timeout: Duration,
+    clock: Clock,
     inner: S,
 }
 
+/// The name of the health service.
+const NAME: &str = "grpc.health.v1.Health";
 /// The start of the paths of the health service.
 const PATHS: &str = "/grpc.health.v1.Health/";
 
 impl<S> HealthRoute<S> {
-    pub(super) fn new(health: HealthServer<HealthService>, inner: S) -> Self {
-        Self { health: Arc::new(health), inner }
+    /// Returns a service that reports `state` under `names`, and starts each response within `max_timeout`.
+    pub(super) fn new(
+        state: HealthState,
+        names: BTreeSet<String>,
+        max_timeout: Duration,
+        clock: Clock,
+        inner: S,
+    ) -> Self {
+        Self { health: Arc::new(state.service(names)), state, max_timeout, clock, inner }
     }
 }
 
@@ -133,7 +180,16 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         if request.uri().path().starts_with(PATHS) {
-            Either::Left((*self.health).clone().call(request))
+            let call = (*self.health).clone().call(request);
+            let (state, max_timeout, clock) = (self.state.clone(), self.max_timeout, self.clock.clone());
+            Either::Left(Box::pin(async move {
+                // The call is polled first: a request that has arrived is answered during the shutdown as well.
+                tokio::select! {
+                    biased;
+                    response = call => response,
+                    status = state.end_of_wait(max_timeout, &clock) => Ok(failure_response(status)),
+                }
+            }))
         } else {
             Either::Right(self.inner.call(request))
         }

@@ -19,17 +19,18 @@ use comms_core::{
     telemetry,
 };
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Instrument;
 
 use super::{
+    access::logged,
     call_metrics::{CallMetrics, Meters},
     context_body::{ContextBody, status_of_error, status_of_panic},
     deadline_body::DeadlineBody,
-    listener::reset_after,
+    listener::ResetAfter,
     response::{UnknownMethod, failure_response, set_proof},
 };
 use crate::{
@@ -154,6 +155,7 @@ where
         let (context, deadline) = match self.layer.context(request.headers()) {
             Ok(context) => context,
             Err(status) => {
+                metrics.set_known_method();
                 metrics.set_code(status.code());
                 return Box::pin(std::future::ready(Ok(failure_response(status))));
             }
@@ -177,7 +179,7 @@ where
 {
     let span = tracing::info_span!(
         "serve",
-        rpc.method = request.uri().path().trim_start_matches('/'),
+        rpc.method = logged(request.uri().path()).trim_start_matches('/'),
         // Made only if the span is enabled.
         trace_id = context.trace.map(|t| t.trace_id()),
     );
@@ -201,14 +203,21 @@ where
             let refusal = response.extensions().get().and_then(Refusal::of);
             set_proof(response.headers_mut(), refusal);
             metrics.set_code_from(response.headers());
-            // The path of a route that does not exist is not a label, because a peer can send any path.
+            // A body without frames is not polled.
+            if response.body().is_end_stream() {
+                metrics.end_of_stream();
+            }
+            // The path of a route that does not exist makes no label, because a peer can send any path. The fallback of a
+            // router answers such a path with 404 and without a status.
             let unknown = response.extensions().get::<UnknownMethod>().is_some();
-            let exists = metrics.code() != Some(Code::Unimplemented) && !unknown;
-            if exists {
+            let is_answer = response.status() == StatusCode::OK;
+            if is_answer && metrics.code() != Some(Code::Unimplemented) && !unknown {
                 metrics.set_method(metrics.code().is_none_or(|code| code == Code::Ok));
+            } else {
+                metrics.set_known_method();
             }
             if let Some(deadline) = context.deadline {
-                reset_after(deadline.instant());
+                response.extensions_mut().insert(ResetAfter(deadline.instant()));
             }
             response.map(|inner| {
                 let body = ContextBody { inner, context, span };

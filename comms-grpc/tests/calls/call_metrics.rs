@@ -5,7 +5,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use comms_core::telemetry::{RPC_CLIENT_DURATION, RPC_SERVER_DURATION};
+use comms_core::{
+    clock::Clock,
+    context::Priority,
+    resilience::{ShedConfig, Shedder},
+    telemetry::{RPC_CLIENT_DURATION, RPC_SERVER_DURATION},
+};
 use comms_grpc::{Access, Caller, Channel, Server, ServerConfig, keyed};
 use http::uri::PathAndQuery;
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -101,6 +106,48 @@ async fn refused_calls() {
         let fields = [("content-type", "application/grpc")];
         raw_call(server.address, "POST", path, &fields, b"\0\0\0\0\0").await;
     }
+    tokio::time::sleep(millis(100)).await;
+}
+
+/// The path of a label is known, so a peer cannot add labels by calls that no handler answers.
+#[test]
+fn a_call_that_no_handler_answers_is_recorded_under_a_label_that_exists() {
+    let log = CallLog::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&log, || runtime.block_on(unanswered_calls()));
+    let mut lines = log.0.lock().unwrap().clone();
+    lines.sort();
+    let expected = [
+        "_OTHER DEADLINE_EXCEEDED",
+        "_OTHER UNAVAILABLE",
+        "_OTHER UNKNOWN",
+        "test.Service/Unary DEADLINE_EXCEEDED",
+        "test.Service/Unary OK",
+        "test.Service/Unary UNAVAILABLE",
+    ];
+    assert_eq!(lines, expected.map(|line| format!("{RPC_SERVER_DURATION} {line}")));
+}
+
+async fn unanswered_calls() {
+    let shedder = Shedder::new("test-labels", ShedConfig::fixed(1), Clock::system()).unwrap();
+    let routes = Routes::new(TestService::default()).into_axum_router();
+    let routes = Routes::from(routes.fallback(async || http::StatusCode::NOT_FOUND));
+    let server = start_server(Server::new(routes).shed(shedder.clone())).await;
+    let send = async |path, timeout| {
+        let fields = [("content-type", "application/grpc"), ("grpc-timeout", timeout)];
+        raw_call(server.address, "POST", path, &fields, b"\0\0\0\0\x08\x0a\x06report").await;
+    };
+    let (known, made_up) = ("/test.Service/Unary", "/made.Up/Path");
+    send(known, "5S").await;
+    send(made_up, "5S").await;
+    for path in [known, made_up] {
+        send(path, "0n").await;
+    }
+    let full = shedder.try_acquire(Priority::Critical).unwrap();
+    for path in [known, made_up] {
+        send(path, "5S").await;
+    }
+    drop(full);
     tokio::time::sleep(millis(100)).await;
 }
 

@@ -1,16 +1,20 @@
 //! Shutdown, health, panics of handlers, and limits of the server.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{convert::Infallible, sync::atomic::Ordering::SeqCst};
 
-use comms_core::ErrorKind;
-use comms_grpc::{ServerConfig, from_status, serve, tonic};
+use comms_core::{ErrorKind, clock::Clock};
+use comms_grpc::{ListenerConfig, RequestBody, ServerConfig, ServerLayer, from_status, listen, serve, tonic};
+use http::{Request, Response};
 use tokio::{net::TcpListener, time::timeout};
-use tonic::{Code, service::Routes};
+use tonic::{Code, body::Body, service::Routes};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+use tower::{Layer, ServiceExt};
 
-use crate::support::{SECOND, TestService, call, channel, eventually, millis, server_streaming, start};
+use crate::support::{
+    SECOND, TestService, call, channel, eventually, millis, raw_call, server_streaming, start,
+};
 
 #[tokio::test]
 async fn shutdown_finishes_calls_in_flight_and_accepts_no_others() {
@@ -145,4 +149,28 @@ async fn a_peer_that_does_not_close_its_connection_loses_it() {
         }
     }
     panic!("the connection is still open after 10 s");
+}
+
+/// A handler may make a call in its own process. The deadline of that call is not the one of the response.
+#[tokio::test]
+async fn the_deadline_of_an_inner_call_does_not_reset_the_stream() {
+    let clock = Clock::manual(SECOND);
+    let answer = |_: Request<Body>| std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty())));
+    let inner = ServerLayer::new(SECOND, clock.clone()).unwrap().layer(tower::service_fn(answer));
+    let time = clock.clone();
+    let service = tower::service_fn(move |_: Request<RequestBody>| {
+        let (inner, time) = (inner.clone(), time.clone());
+        async move {
+            let inner = inner.oneshot(Request::new(Body::empty())).await;
+            tokio::task::yield_now().await;
+            time.advance(SECOND * 3);
+            tokio::task::yield_now().await;
+            inner.map(|_| Response::new(Body::empty()))
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = ListenerConfig::default();
+    tokio::spawn(listen(listener, move |_| service.clone(), config, clock, std::future::pending()));
+    assert_eq!(raw_call(address, "POST", "/", &[], b"").await.status, 200);
 }

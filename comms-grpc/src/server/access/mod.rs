@@ -24,6 +24,7 @@ use crate::{
 ///
 /// - A service without a rule is open to every caller.
 /// - A service with a rule is closed: a method without a rule, also one that does not exist, is PERMISSION_DENIED.
+/// - With any rule, a path that is not `/service/method` or contains `%` is PERMISSION_DENIED.
 /// - A call is permitted if the caller matches one [`Caller`] of the method. A caller without an identity and without a
 ///   valid token is UNAUTHENTICATED; any other is PERMISSION_DENIED.
 ///
@@ -94,7 +95,13 @@ impl Access {
         extensions: &mut Extensions,
         clock: &Clock,
     ) -> Result<(), Status> {
-        let (service, method) = split(path).unwrap_or_default();
+        // Another component may route a path without these parts, or with encoded ones, to a service that has rules.
+        let Some((service, method)) = split(path).filter(|_| !path.contains('%')) else {
+            return match self.0.services.is_empty() {
+                true => Ok(()),
+                false => Err(self.0.deny(path, extensions.get(), None, clock)),
+            };
+        };
         let Some(rules) = self.0.services.get(service) else { return Ok(()) };
         let of_method = rules.methods.get(method).map(|callers| &callers[..]).unwrap_or_default();
         let callers = || of_method.iter().chain(&rules.every_method);
@@ -188,9 +195,9 @@ impl AccessBuilder {
     /// Creates the rules.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`] if a path is not `/service/method`, has a wildcard that is not a whole method, a rule
-    /// has no callers, a SPIFFE id, DNS name
-    /// or scope can match no caller, or a rule with a scope is used without a verifier.
+    /// Returns [`ErrorKind::Invalid`] if a path is not `/service/method`, contains `%`, or has a wildcard that is not a
+    /// whole method, a rule has no callers, a SPIFFE id, DNS name or scope can match no caller, or a rule with a scope is
+    /// used without a verifier.
     pub fn build(self) -> Result<Access, Error> {
         let mut services = HashMap::<String, ServiceRules>::new();
         #[cfg(feature = "jwt")]
@@ -204,6 +211,9 @@ impl AccessBuilder {
                     "the path must be /package.Service/Method or /package.Service/*",
                 )));
             };
+            if path.contains('%') {
+                return Err(in_rule(Error::invalid("the path must not contain %: calls of it are denied")));
+            }
             if service.contains('*') || (method != "*" && method.contains('*')) {
                 return Err(in_rule(Error::invalid(
                     "a wildcard stands for all methods of one service: /package.Service/*",
@@ -239,8 +249,8 @@ fn split(path: &str) -> Option<(&str, &str)> {
         .filter(|(service, method)| !service.is_empty() && !method.is_empty())
 }
 
-/// The part of a path that is logged: a peer can send any path.
-fn logged(path: &str) -> &str {
+/// Returns the part of a path that is logged: a peer can send any path.
+pub(super) fn logged(path: &str) -> &str {
     path.get(..path.floor_char_boundary(128)).unwrap_or_default()
 }
 

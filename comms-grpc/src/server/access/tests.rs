@@ -48,6 +48,21 @@ fn a_listed_service_is_closed_to_all_but_the_named_callers_of_the_method() {
     }
 }
 
+/// A router in front of the handlers may decode such a path, or map it to a service.
+#[test]
+fn a_path_without_service_and_method_is_denied_if_there_are_rules() {
+    let rules = Access::builder().allow(CHARGE, [Caller::anyone()]).build().unwrap();
+    let no_rules = Access::builder().build().unwrap();
+    for path in
+        ["", "*", "/", "//", "/shop.Payments", "/shop.Payments/", "//Charge", "/shop.Payment%73/Charge"]
+    {
+        assert_eq!(code(&rules, path, None), Code::PermissionDenied, "{path}");
+        assert_eq!(code(&no_rules, path, None), Code::Ok, "{path}");
+    }
+    let error = Access::builder().allow("/shop.Payment%73/Charge", [Caller::anyone()]).build().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+}
+
 #[test]
 fn a_pattern_permits_the_ids_below_its_path_and_no_others() {
     let access = Access::builder()

@@ -15,7 +15,10 @@ use hyper::body::Incoming;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::activity::{Activity, RequestGuard};
+use super::{
+    activity::{Activity, RequestGuard},
+    stream_task::reset_after,
+};
 
 /// A service that records the activity of its connection.
 #[derive(Clone)]
@@ -67,6 +70,10 @@ where
         let this = self.project();
         let result = ready!(this.future.poll(cx));
         let guard = this.guard.take();
+        let deadline = result.as_ref().ok().and_then(|response| response.extensions().get());
+        if let Some(deadline) = deadline {
+            reset_after(*deadline);
+        }
         Poll::Ready(result.map(|response| response.map(|inner| ResponseBody { inner, guard })))
     }
 }

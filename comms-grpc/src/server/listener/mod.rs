@@ -44,7 +44,7 @@ use accept::Acceptor;
 pub use config::{ListenerConfig, Protocols};
 pub use counting_service::RequestBody;
 pub use peer::Peer;
-pub(super) use stream_task::reset_after;
+pub(super) use stream_task::ResetAfter;
 
 /// Serves an HTTP service on `listener`, within the limits of `config`, until `shutdown` resolves.
 ///

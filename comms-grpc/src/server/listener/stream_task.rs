@@ -22,9 +22,14 @@ thread_local! {
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Resets the stream of the current HTTP/2 request if its response has not ended a second after `deadline`. Has no effect
-/// outside of the future of a response.
-pub(in crate::server) fn reset_after(deadline: Instant) {
+/// The extension of a response: the connection resets the HTTP/2 stream if the response has not ended a second after this
+/// deadline.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::server) struct ResetAfter(pub(in crate::server) Instant);
+
+/// Applies the [`ResetAfter`] of the response that the connection is about to send on the stream whose task is being
+/// polled. Has no effect on an HTTP/1 connection.
+pub(super) fn reset_after(ResetAfter(deadline): ResetAfter) {
     DEADLINE.set(Some(deadline));
 }
 
@@ -87,7 +92,7 @@ mod tests {
             let in_stream = held.clone();
             let stream = poll_fn(move |_| {
                 if let Some(deadline) = limit {
-                    reset_after(deadline);
+                    reset_after(ResetAfter(deadline));
                 }
                 let _ = &in_stream;
                 Poll::<()>::Pending

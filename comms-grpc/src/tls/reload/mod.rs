@@ -56,7 +56,7 @@ struct State<T> {
     loaded: u64,
     /// The hash of the last reading, if it was not equal to the one before. A file may be half written.
     unsettled: Option<u64>,
-    /// The hash of the last refused content and of its reason.
+    /// The hash of the last refused content and of its reason, or of the failure of the last reading.
     refused: Option<u64>,
 }
 
@@ -135,17 +135,30 @@ impl<T: Material> Reloader<T> {
             }
             // The same content is loaded again at each interval, because a certificate may become valid.
             Err(error) => {
-                let refused = Some(self.hasher.hash_one((read, error.to_string())));
-                if state.refused != refused {
-                    let (source, in_use) = (names(&self.sources), state.value.describe());
-                    let material = T::NAME;
-                    tracing::warn!(material, source, error, in_use, "not replaced for TLS: repair the files");
-                    count::<T>("refused");
-                    state.refused = refused;
-                }
+                let error = error.to_string();
+                self.report_refusal(state, self.hasher.hash_one((read, &error)), &error);
             }
         }
         state.value.observe(clock);
+    }
+
+    /// Reports a reading without a result. The result of the reading before stays: a file system that is slower than the
+    /// interval at every second reading would otherwise never have two equal readings in a row.
+    fn report_failure(&self, reason: &str, clock: &Clock) {
+        let mut state = lock(&self.state);
+        let Some(state) = state.as_mut() else { return };
+        self.report_refusal(state, self.hasher.hash_one(reason), reason);
+        state.value.observe(clock);
+    }
+
+    /// Logs and counts a refusal, unless the last refusal was equal.
+    fn report_refusal(&self, state: &mut State<T>, refused: u64, error: &str) {
+        if state.refused.replace(refused) == Some(refused) {
+            return;
+        }
+        let (source, in_use) = (names(&self.sources), state.value.describe());
+        tracing::warn!(material = T::NAME, source, error, in_use, "not replaced for TLS: repair the files");
+        count::<T>("refused");
     }
 }
 

@@ -31,9 +31,9 @@ pub(super) async fn run<T: Material>(reloader: Weak<Reloader<T>>, clock: Clock, 
         });
         match clock.timeout(interval, &mut reading).await {
             Ok(Ok(files)) => reloader.apply(files, &clock),
-            Ok(Err(error)) => reloader.apply(Err(format!("the reading failed: {error}")), &clock),
+            Ok(Err(error)) => reloader.report_failure(&format!("the reading failed: {error}"), &clock),
             Err(_) => {
-                reloader.apply(Err("the file system does not answer".to_owned()), &clock);
+                reloader.report_failure("the file system does not answer within the interval", &clock);
                 pending = Some(reading);
             }
         }

@@ -72,6 +72,23 @@ async fn a_file_that_is_being_written_is_not_used_before_two_readings_are_equal(
     assert_eq!(["old", "old"].map(step), ["leaf", "old"]);
 }
 
+/// A slow reading yields its result one interval later, so a failure stands between any two readings.
+#[tokio::test]
+async fn a_reading_that_is_slower_than_the_interval_does_not_keep_out_a_new_file() {
+    let clock = Clock::manual(Duration::from_secs(100));
+    let reloader = Arc::new(Reloader::<Text>::new(vec![Source::memory("old")]));
+    reloader.start(&clock).unwrap();
+    let refused = || lock(&reloader.state).as_ref().unwrap().refused;
+    let step = |read: &str| {
+        reloader.report_failure("slow", &clock);
+        assert!(refused().is_some());
+        reloader.apply(Ok(vec![read.as_bytes().to_vec().into()]), &clock);
+        text(&reloader)
+    };
+    assert_eq!(["leaf", "new", "new"].map(step), ["old", "old", "new"]);
+    assert!(refused().is_none());
+}
+
 #[tokio::test]
 async fn a_start_that_fails_can_be_repeated_after_the_repair() {
     let directory = tempfile::tempdir().unwrap();
