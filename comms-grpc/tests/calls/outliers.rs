@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 use comms_core::{
     clock::Clock,
     context::{Context, Deadline},
-    resilience::{BreakerConfig, BreakerState, HostSnapshot, OutlierConfig, PolicyConfig},
+    resilience::{BreakerConfig, BreakerState, HostSnapshot, OutlierConfig, Policy, PolicyConfig},
 };
-use comms_grpc::{Channel, ChannelBuilder, ServerConfig};
-use futures::future::join_all;
+use comms_grpc::{Channel, ChannelBuilder, ServerConfig, tonic};
+use futures::{future::join_all, stream, stream::StreamExt};
+use http::uri::PathAndQuery;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
 
 use crate::{
     endpoints::{builder, closed_port, connect_all},
     h2_peer::{Answer, H2Peer},
-    support::{SECOND, TestService, call, eventually, millis, start},
+    service_config::method,
+    support::{Observation, SECOND, TestRequest, TestService, call, eventually, millis, start},
 };
 
 fn outlier(channel: &Channel, endpoint: usize) -> HostSnapshot {
@@ -129,6 +133,38 @@ async fn a_deadline_of_the_caller_counts_and_its_cancellation_does_not() {
     assert!(outlier(&channel, 0).ejected);
     assert_eq!(channel.snapshot().endpoints[0].breaker.as_ref().unwrap().state, BreakerState::Closed);
     assert_eq!(channel.snapshot().endpoints[0].in_flight, 0);
+}
+
+/// The second message of each call is longer than the channel permits.
+#[tokio::test]
+async fn a_request_body_that_fails_is_no_failure_of_the_peer() {
+    let peers = [never_answers().await, never_answers().await];
+    let guards = || PolicyConfig::none().breaker(BreakerConfig::default());
+    let policy = Policy::new("test-service", guards()).unwrap();
+    let channel = builder(&peers.each_ref())
+        .policy(policy.clone())
+        .endpoint_policy(guards())
+        .service_config(method("\"maxRequestMessageBytes\": 100"))
+        .build()
+        .unwrap();
+    for _ in 0..12 {
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        grpc.ready().await.unwrap();
+        let messages = stream::iter([10, 200]).then(|size| async move {
+            tokio::time::sleep(millis(5)).await;
+            TestRequest { action: "x".repeat(size), millis: 0 }
+        });
+        let path = PathAndQuery::from_static("/test.Service/Unary");
+        let codec = ProstCodec::<TestRequest, Observation>::default();
+        let status = grpc.client_streaming(Request::new(messages), path, codec).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    }
+    for (index, endpoint) in channel.snapshot().endpoints.iter().enumerate() {
+        assert_eq!((endpoint.failed, endpoint.in_flight), (0, 0));
+        assert!(endpoint.started >= 5 && !outlier(&channel, index).ejected, "{endpoint:?}");
+        assert_eq!(endpoint.breaker.as_ref().unwrap().state, BreakerState::Closed);
+    }
+    assert_eq!(policy.snapshot().breaker.unwrap().state, BreakerState::Closed);
 }
 
 #[tokio::test]
