@@ -2,9 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use comms_core::{
-    BoxError, Error, ErrorKind, clock::Clock, resilience::Backoff, wire::NOT_EXECUTED,
-};
+use comms_core::{BoxError, Error, ErrorKind, clock::Clock, resilience::Backoff, wire::NOT_EXECUTED};
 use comms_grpc::{Channel, ServerConfig, ServerLayer, from_status, refused, tonic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
