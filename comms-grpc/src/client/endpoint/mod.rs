@@ -268,6 +268,12 @@ impl Endpoint {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns whether a connection attempt is running that follows a failed one.
+    pub(super) fn connects_after_failure(&self) -> bool {
+        let state = self.lock();
+        state.failures > 0 && matches!(state.link, Link::Connecting(_))
+    }
+
     /// Returns the state of the connection, for a snapshot.
     pub(super) fn link_state(&self) -> EndpointState {
         match &self.lock().link {
