@@ -46,6 +46,14 @@ impl Exchange {
         Arc::new(Self { sent, body_dropped, body_failed, ended, end: Notify::new(), _permit: permit })
     }
 
+    /// Returns the state of a request that is not sent, for tests.
+    #[cfg(test)]
+    pub(in crate::client) fn unsent() -> Option<Arc<Self>> {
+        let streams = super::Streams::new();
+        streams.set_limit(1);
+        streams.try_open().map(Self::new)
+    }
+
     /// Returns whether a part of the request may have been sent.
     pub(in crate::client) fn is_sent(&self) -> bool {
         self.sent.load(Relaxed)
