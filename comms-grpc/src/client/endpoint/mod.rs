@@ -237,8 +237,9 @@ impl Endpoint {
                 Readiness::Ready(connection) => return Ok(connection),
                 Readiness::Unreachable(failure) => failure,
                 Readiness::Connecting => match dial::outcome(self).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(failure) => failure,
+                    Some(Ok(connection)) => return Ok(connection),
+                    Some(Err(failure)) => failure,
+                    None => continue,
                 },
             };
             if !for_ready || failure.crowded {
