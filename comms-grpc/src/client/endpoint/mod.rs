@@ -117,11 +117,12 @@ struct Live {
 }
 
 impl Live {
-    /// Returns the connection, unless the peer reports that it does not serve.
+    /// Returns the connection, unless the peer reports that it does not serve. A closed connection has no health: it is
+    /// returned, and the caller connects again.
     fn usable(&self) -> Outcome {
         match self.health.as_ref().and_then(Health::problem) {
-            None => Ok(self.connection.clone()),
-            Some(reason) => Err(dial::unreachable_because(&reason)),
+            Some(reason) if !self.connection.is_closed() => Err(dial::unreachable_because(&reason)),
+            _ => Ok(self.connection.clone()),
         }
     }
 }
