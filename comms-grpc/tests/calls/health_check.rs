@@ -238,6 +238,29 @@ async fn a_peer_that_never_reports_is_not_connected() {
     }
 }
 
+#[tokio::test]
+async fn a_peer_that_permits_one_stream_gets_no_calls_beside_its_watch() {
+    let peer = RawPeer::start(|_| max_streams(1)).await;
+    let channel = checked(peer.address).connect_timeout(SECOND * 10).build().unwrap();
+    let waiting = tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, "report", 0).await }
+    });
+    peer.wait_for_calls(1).await;
+    peer.send(0, &serving(1)).await;
+    for status in [waiting.await.unwrap().unwrap_err(), call(&channel, "report", 0).await.unwrap_err()] {
+        assert_eq!(from_status(&status).kind, ErrorKind::NotExecuted, "{status:?}");
+        assert!(status.message().contains("permits one stream"), "{status}");
+    }
+    assert_eq!(states(&channel), [EndpointState::NotServing]);
+    peer.send(0, &max_streams(2)).await;
+    eventually("the peer permits a call", || states(&channel) == [EndpointState::Ready]).await;
+    let waiting = tokio::spawn(async move { call(&channel, "report", 0).await });
+    peer.wait_for_calls(2).await;
+    peer.send(0, &success(3)).await;
+    waiting.await.unwrap().unwrap();
+}
+
 /// The first connection ends in order before the peer reports its health. The call is sent on the next one.
 #[tokio::test]
 async fn a_connection_that_ends_in_order_before_the_first_report_fails_no_call() {

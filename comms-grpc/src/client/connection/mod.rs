@@ -143,6 +143,11 @@ impl Connection {
         self.shared.streams.is_closed() || self.shared.sender.get().is_none_or(|sender| sender.is_closed())
     }
 
+    /// Returns the number of streams that the peer permits at the same time.
+    pub(super) fn max_streams(&self) -> usize {
+        self.shared.streams.limit()
+    }
+
     /// Returns when the connection attempt began.
     pub(super) fn opened(&self) -> Instant {
         self.shared.opened

@@ -120,7 +120,8 @@ impl Live {
     /// Returns the connection, unless the peer reports that it does not serve. A closed connection has no health: it is
     /// returned, and the caller connects again.
     fn usable(&self) -> Outcome {
-        match self.health.as_ref().and_then(Health::problem) {
+        let problem = |health: &Health| health.problem(self.connection.max_streams());
+        match self.health.as_ref().and_then(problem) {
             Some(reason) if !self.connection.is_closed() => Err(dial::unreachable_because(&reason)),
             _ => Ok(self.connection.clone()),
         }
