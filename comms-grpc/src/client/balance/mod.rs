@@ -25,7 +25,8 @@ pub(super) use resolver::{Resolver, Settings as ResolverSettings, system_lookup}
 /// How a channel with several endpoints chooses the endpoint of a call.
 ///
 /// Endpoints without a connection, in backoff, not serving, ejected, with an open breaker, or at their limit of calls in
-/// flight are skipped while any other endpoint is usable. An ejected endpoint gets a call if no other one is usable.
+/// flight are skipped while any other endpoint is usable. An ejected endpoint gets a call if no other one is
+/// usable, also while the others repeat a failed connection attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Balance {
