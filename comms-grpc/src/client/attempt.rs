@@ -233,8 +233,10 @@ impl Shared {
             Err(unanswered) => {
                 let sent = self.unanswered(&unanswered, deadline);
                 match &sent {
-                    Sent::Failed(failure) => drop(admission.end(Some(failure.kind()))),
-                    // A connection that ends in order is no evidence about the endpoint.
+                    Sent::Failed(failure) if !unanswered.is_local => {
+                        drop(admission.end(Some(failure.kind())))
+                    }
+                    // A connection that ends in order, and a body that fails, are no evidence about the endpoint.
                     _ => admission.withdraw(),
                 }
                 sent
@@ -244,7 +246,7 @@ impl Shared {
 
     /// Classifies a request without response headers.
     fn unanswered(&self, unanswered: &Unanswered, deadline: Instant) -> Sent {
-        let Unanswered { error, is_unsent } = unanswered;
+        let Unanswered { error, is_unsent, is_local } = unanswered;
         let error: &(dyn StdError + 'static) = &**error;
         let refused = proves_not_executed(error);
         let failure =
@@ -252,6 +254,7 @@ impl Shared {
         match (*is_unsent, refused) {
             (true, _) => Sent::Unsent(failure),
             (false, true) => Sent::Refused(failure),
+            (false, false) if *is_local => Sent::Failed(failure.of_caller()),
             (false, false) => Sent::Failed(failure),
         }
     }

@@ -88,6 +88,12 @@ impl Failure {
         Self { retry_after: Some(Duration::MAX), ..self }
     }
 
+    /// Ascribes the failure to the request of the caller: neutral for the guards of the peer, and without a retry. The
+    /// status stays, because a part of the request was sent.
+    pub(super) fn of_caller(self) -> Self {
+        Self { kind: ErrorKind::Invalid, ..self.without_retry() }
+    }
+
     pub(super) const fn kind(&self) -> ErrorKind {
         self.kind
     }

@@ -26,7 +26,9 @@ use tonic_health::pb::{
 };
 
 use crate::{
+    frames::{DATA, NO_ERROR, frame, goaway, headers, success},
     h2_peer::{Answer, H2Peer},
+    raw_peer::{RawPeer, max_streams},
     support::{RunningServer, SECOND, TestService, call, eventually, millis, start_server},
 };
 
@@ -119,6 +121,12 @@ fn checked(address: SocketAddr) -> ChannelBuilder {
     let channel = Channel::builder(format!("http://{address}")).peer("test-service").without_policy();
     let backoff = Backoff::new(millis(50), millis(50)).unwrap();
     channel.reconnect_backoff(backoff).health_check("test.Service").connect_timeout(millis(500))
+}
+
+/// Returns the beginning of a watch on `stream`: response headers and the report SERVING.
+fn serving(stream: u32) -> Vec<u8> {
+    let head = headers(stream, 0, &[("content-type", "application/grpc")]);
+    [head, frame(DATA, 0, stream, &[0, 0, 0, 0, 2, 8, 1])].concat()
 }
 
 fn states(channel: &Channel) -> Vec<EndpointState> {
@@ -228,6 +236,45 @@ async fn a_peer_that_never_reports_is_not_connected() {
     for _ in 0..10 {
         call(&both, "report", 0).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_permits_one_stream_gets_no_calls_beside_its_watch() {
+    let peer = RawPeer::start(|_| max_streams(1)).await;
+    let channel = checked(peer.address).connect_timeout(SECOND * 10).build().unwrap();
+    let waiting = tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, "report", 0).await }
+    });
+    peer.wait_for_calls(1).await;
+    peer.send(0, &serving(1)).await;
+    for status in [waiting.await.unwrap().unwrap_err(), call(&channel, "report", 0).await.unwrap_err()] {
+        assert_eq!(from_status(&status).kind, ErrorKind::NotExecuted, "{status:?}");
+        assert!(status.message().contains("permits one stream"), "{status}");
+    }
+    assert_eq!(states(&channel), [EndpointState::NotServing]);
+    peer.send(0, &max_streams(2)).await;
+    eventually("the peer permits a call", || states(&channel) == [EndpointState::Ready]).await;
+    let waiting = tokio::spawn(async move { call(&channel, "report", 0).await });
+    peer.wait_for_calls(2).await;
+    peer.send(0, &success(3)).await;
+    waiting.await.unwrap().unwrap();
+}
+
+/// The first connection ends in order before the peer reports its health. The call is sent on the next one.
+#[tokio::test]
+async fn a_connection_that_ends_in_order_before_the_first_report_fails_no_call() {
+    let peer = RawPeer::start(|_| max_streams(10)).await;
+    let channel = checked(peer.address).connect_timeout(SECOND * 10).build().unwrap();
+    let waiting = tokio::spawn(async move { call(&channel, "report", 0).await });
+    peer.wait_for_calls(1).await;
+    peer.send(0, &goaway(0, NO_ERROR)).await;
+    peer.wait_for_calls(2).await;
+    assert_eq!(peer.calls(), [(0, 1), (1, 1)], "the watches");
+    peer.send(1, &serving(1)).await;
+    peer.wait_for_calls(3).await;
+    peer.send(1, &success(3)).await;
+    waiting.await.unwrap().unwrap();
 }
 
 /// The watch would keep the connection open, and with it the server that shuts down.

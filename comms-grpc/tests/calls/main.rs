@@ -14,6 +14,7 @@ mod h2_peer;
 mod health;
 mod health_check;
 mod hedges;
+mod last_resort;
 mod message_limits;
 mod messages;
 mod outliers;

@@ -5,18 +5,22 @@ use std::time::{Duration, Instant};
 use comms_core::{
     clock::Clock,
     context::{Context, Deadline},
-    resilience::{BreakerConfig, BreakerState, HostSnapshot, OutlierConfig, PolicyConfig},
+    resilience::{BreakerConfig, BreakerState, HostSnapshot, OutlierConfig, Policy, PolicyConfig},
 };
-use comms_grpc::{Channel, ChannelBuilder, ServerConfig};
-use futures::future::join_all;
+use comms_grpc::{Channel, ChannelBuilder, ServerConfig, tonic};
+use futures::{future::join_all, stream, stream::StreamExt};
+use http::uri::PathAndQuery;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
 
 use crate::{
-    endpoints::{builder, closed_port, connect_all},
+    endpoints::{builder, connect_all},
     h2_peer::{Answer, H2Peer},
-    support::{SECOND, TestService, call, eventually, millis, start},
+    service_config::method,
+    support::{Observation, SECOND, TestRequest, TestService, call, eventually, millis, start},
 };
 
-fn outlier(channel: &Channel, endpoint: usize) -> HostSnapshot {
+pub(crate) fn outlier(channel: &Channel, endpoint: usize) -> HostSnapshot {
     channel.snapshot().endpoints[endpoint].outlier.clone().unwrap()
 }
 
@@ -49,25 +53,6 @@ async fn an_endpoint_that_fails_is_ejected_by_default() {
     let state = outlier(&channel, 0);
     assert!(state.ejected && state.remaining_ejection_ms.is_some_and(|left| left > 0), "{state:?}");
     assert!(!outlier(&channel, 1).ejected);
-}
-
-/// Ejection refuses no call: the endpoint that is ejected takes calls while the other one is down.
-#[tokio::test]
-async fn an_ejected_endpoint_is_the_last_resort() {
-    for waits in [false, true] {
-        let peer =
-            H2Peer::start(|n| if n < 5 { Answer::Status("14", vec![]) } else { Answer::Success }).await;
-        let channel = builder(&[&peer]).endpoints([closed_port().await]).wait_for_ready(waits).build();
-        let channel = channel.unwrap();
-        for _ in 0..5 {
-            call(&channel, "report", 0).await.unwrap_err();
-        }
-        assert!(outlier(&channel, 0).ejected);
-        for _ in 0..5 {
-            call(&channel, "report", 0).await.unwrap();
-        }
-        assert!(outlier(&channel, 0).ejected, "for its time");
-    }
 }
 
 /// After its ejection, an endpoint that does not answer holds one call, and not its share of the calls.
@@ -129,6 +114,38 @@ async fn a_deadline_of_the_caller_counts_and_its_cancellation_does_not() {
     assert!(outlier(&channel, 0).ejected);
     assert_eq!(channel.snapshot().endpoints[0].breaker.as_ref().unwrap().state, BreakerState::Closed);
     assert_eq!(channel.snapshot().endpoints[0].in_flight, 0);
+}
+
+/// The second message of each call is longer than the channel permits.
+#[tokio::test]
+async fn a_request_body_that_fails_is_no_failure_of_the_peer() {
+    let peers = [never_answers().await, never_answers().await];
+    let guards = || PolicyConfig::none().breaker(BreakerConfig::default());
+    let policy = Policy::new("test-service", guards()).unwrap();
+    let channel = builder(&peers.each_ref())
+        .policy(policy.clone())
+        .endpoint_policy(guards())
+        .service_config(method("\"maxRequestMessageBytes\": 100"))
+        .build()
+        .unwrap();
+    for _ in 0..12 {
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        grpc.ready().await.unwrap();
+        let messages = stream::iter([10, 200]).then(|size| async move {
+            tokio::time::sleep(millis(5)).await;
+            TestRequest { action: "x".repeat(size), millis: 0 }
+        });
+        let path = PathAndQuery::from_static("/test.Service/Unary");
+        let codec = ProstCodec::<TestRequest, Observation>::default();
+        let status = grpc.client_streaming(Request::new(messages), path, codec).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    }
+    for (index, endpoint) in channel.snapshot().endpoints.iter().enumerate() {
+        assert_eq!((endpoint.failed, endpoint.in_flight), (0, 0));
+        assert!(endpoint.started >= 5 && !outlier(&channel, index).ejected, "{endpoint:?}");
+        assert_eq!(endpoint.breaker.as_ref().unwrap().state, BreakerState::Closed);
+    }
+    assert_eq!(policy.snapshot().breaker.unwrap().state, BreakerState::Closed);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use comms_core::{BoxError, Error, ErrorKind, clock::Clock, wire::NOT_EXECUTED};
+use comms_core::{BoxError, Error, ErrorKind, clock::Clock, resilience::Backoff, wire::NOT_EXECUTED};
 use comms_grpc::{Channel, ServerConfig, ServerLayer, from_status, refused, tonic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
@@ -10,7 +10,7 @@ use tonic::{Code, Status, body::Body};
 use tower::ServiceExt;
 use tower_layer::Layer;
 
-use crate::support::{SECOND, TestService, call, server_streaming, start};
+use crate::support::{SECOND, TestService, call, millis, server_streaming, start};
 
 /// Calls `/test.Service/Unary` with the header `grpc-timeout`, and returns the response headers of the wire.
 async fn raw_call(address: std::net::SocketAddr, timeout: &str, message: &'static [u8]) -> HeaderMap {
@@ -111,11 +111,14 @@ async fn an_error_of_a_layer_below_is_sent_as_its_kind() {
 async fn a_connection_that_is_closed_in_order_loses_no_call() {
     let service = TestService::default();
     let mut config = ServerConfig::default();
-    config.max_connection_age = crate::support::millis(20);
+    config.max_connection_age = millis(20);
     let server = start(service.clone(), config).await;
     let channel = Channel::builder(format!("http://{}", server.address))
         .timeout(SECOND * 60)
         .without_policy()
+        // A loaded machine closes connections before they answer a call. The calls wait for the next one.
+        .wait_for_ready(true)
+        .reconnect_backoff(Backoff::new(millis(5), millis(20)).unwrap())
         .build()
         .unwrap();
     let callers = (0..16).map(|_| {
@@ -130,12 +133,16 @@ async fn a_connection_that_is_closed_in_order_loses_no_call() {
     });
     let ended = futures::future::join_all(callers).await;
     let failures: Vec<_> = ended.into_iter().flat_map(Result::unwrap).collect();
-    // Two refusals in a row end a call, because a transparent retry happens once. A policy retries it.
-    for status in &failures {
-        assert_eq!(from_status(status).kind, ErrorKind::NotExecuted, "{status:?}");
+    // Two refusals in a row end a call, because a transparent retry happens once. A policy retries it. A connection that
+    // is cut together with its GOAWAY leaves calls without proof.
+    let (not_executed, unproven): (Vec<_>, Vec<_>) =
+        failures.iter().partition(|status| from_status(status).kind == ErrorKind::NotExecuted);
+    for status in &unproven {
+        assert_eq!(from_status(status).kind, ErrorKind::Indeterminate, "{status:?}");
     }
     assert!(failures.len() < 100, "{} failures, such as {:?}", failures.len(), failures.last());
-    assert_eq!(service.begun.load(SeqCst), 4_800 - failures.len());
+    let begun = service.begun.load(SeqCst);
+    assert!((4_800 - failures.len()..=4_800 - not_executed.len()).contains(&begun), "{begun}: {failures:?}");
 }
 
 /// Without a policy, each call has one attempt. The server closes each connection after at most 330 ms.

@@ -25,7 +25,8 @@ pub(super) use resolver::{Resolver, Settings as ResolverSettings, system_lookup}
 /// How a channel with several endpoints chooses the endpoint of a call.
 ///
 /// Endpoints without a connection, in backoff, not serving, ejected, with an open breaker, or at their limit of calls in
-/// flight are skipped while any other endpoint is usable. An ejected endpoint gets a call if no other one is usable.
+/// flight are skipped while any other endpoint is usable. An ejected endpoint gets a call if no other one is
+/// usable, also while the others repeat a failed connection attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Balance {
@@ -84,7 +85,25 @@ pub(super) struct Unusable<'a> {
     reason: Option<Unreachable>,
 }
 
-impl Unusable<'_> {
+impl<'a> Unusable<'a> {
+    /// Waits for the first of the endpoints that has a free stream and admits the call.
+    async fn first(&mut self, for_ready: bool, last_resort: bool) -> Option<Choice<'a>> {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let mut ready: FuturesUnordered<_> =
+            waiting.map(|endpoint| async move { (endpoint, endpoint.stream(for_ready).await) }).collect();
+        while let Some((endpoint, outcome)) = ready.next().await {
+            let admit = || match last_resort {
+                true => endpoint.admit_as_last_resort(),
+                false => endpoint.admit(),
+            };
+            match outcome.map(|stream| (stream, admit())) {
+                Ok((stream, Ok(admission))) => return Some(Choice { endpoint, stream, admission }),
+                Ok((_, Err(reason))) | Err(reason) => self.add(endpoint, reason),
+            }
+        }
+        None
+    }
+
     fn add(&mut self, endpoint: &Endpoint, mut reason: Unreachable) {
         let wait = |reason: &Unreachable| reason.retry_after.unwrap_or(Duration::MAX);
         if self.reason.as_ref().is_none_or(|known| wait(&reason) < wait(known)) {
@@ -192,26 +211,30 @@ impl Balancer {
         mut unusable: Unusable<'a>,
         for_ready: bool,
     ) -> Result<Choice<'a>, Unreachable> {
+        // A connection attempt after a failed one may take long and fail as well. The first one after a connection that
+        // ended in order is worth the wait, because an ejected endpoint fails many calls.
+        if unusable.waiting.iter().all(|endpoint| endpoint.connects_after_failure())
+            && let Some(choice) = self.last_resort(endpoints)
+        {
+            return Ok(choice);
+        }
         if for_ready {
             unusable.waiting = endpoints.iter().collect();
         }
         // A call that waits for readiness takes an ejected endpoint, because the others may never be ready.
-        let admit = |endpoint: &'a Arc<Endpoint>| match for_ready {
-            true => endpoint.admit_as_last_resort(),
-            false => endpoint.admit(),
-        };
-        let waiting = std::mem::take(&mut unusable.waiting).into_iter();
-        let mut ready: FuturesUnordered<_> =
-            waiting.map(|endpoint| async move { (endpoint, endpoint.stream(for_ready).await) }).collect();
-        while let Some((endpoint, outcome)) = ready.next().await {
-            match outcome.map(|stream| (stream, admit(endpoint))) {
-                Ok((stream, Ok(admission))) => return Ok(Choice { endpoint, stream, admission }),
-                Ok((_, Err(reason))) => unusable.add(endpoint, reason),
-                Err(reason) => unusable.add(endpoint, reason),
-            }
+        if let Some(choice) = unusable.first(for_ready, for_ready).await {
+            return Ok(choice);
         }
-        let reason = unusable.reason.unwrap_or_else(|| because("there is no endpoint"));
-        self.last_resort(endpoints).ok_or(reason)
+        if let Some(choice) = self.last_resort(endpoints) {
+            return Ok(choice);
+        }
+        // An ejected endpoint may lack no more than a free stream.
+        let is_open = |endpoint: &&Arc<Endpoint>| {
+            matches!(endpoint.readiness(), Readiness::Ready(_)) && endpoint.admit_as_last_resort().is_ok()
+        };
+        unusable.waiting = endpoints.iter().filter(is_open).collect();
+        let choice = unusable.first(for_ready, true).await;
+        choice.ok_or_else(|| unusable.reason.unwrap_or_else(|| because("there is no endpoint")))
     }
 
     /// Chooses an ejected endpoint, each in turn. Ejection is about which endpoint is better, so it refuses no call.

@@ -11,7 +11,7 @@ use std::{
 use comms_core::{
     ErrorKind,
     clock::Clock,
-    resilience::{Backoff, OutlierConfig, OutlierDetector, PolicyConfig},
+    resilience::{Backoff, BreakerConfig, BreakerState, OutlierConfig, OutlierDetector, PolicyConfig},
 };
 use futures::FutureExt;
 use http::{Uri, uri};
@@ -23,6 +23,7 @@ use tokio::{
 use super::{Balance, Balancer, EndpointSet, Resolver, ResolverSettings};
 use crate::client::{
     connect::Connector,
+    connection::Exchange,
     endpoint::{Endpoint, Settings},
     keep_alive::KeepAlive,
     request::Origin,
@@ -177,6 +178,22 @@ async fn failures_and_refusals_count_as_load_and_unprocessed_attempts_do_not() {
     drop(held);
     clock.advance(SECOND * 30);
     assert_eq!(endpoint.load(), (false, 0));
+}
+
+#[tokio::test]
+async fn a_peer_that_reports_the_end_of_the_callers_deadline_is_no_failure_for_the_breaker() {
+    let clock = Clock::manual(SECOND);
+    let mut settings = Arc::into_inner(settings(&clock)).unwrap();
+    settings.guards = PolicyConfig::none().breaker(BreakerConfig::default());
+    let endpoint = endpoint(addresses(&[1]).unwrap()[0], &Arc::new(settings));
+    for (is_callers, state) in [(true, BreakerState::Closed), (false, BreakerState::Open)] {
+        for _ in 0..5 {
+            let mut admission = endpoint.admit().ok().unwrap();
+            admission.count_start(clock.now(), is_callers, Exchange::unsent().unwrap());
+            drop(admission.end(Some(ErrorKind::Indeterminate)));
+        }
+        assert_eq!(endpoint.breaker_snapshot().unwrap().state, state);
+    }
 }
 
 #[tokio::test]

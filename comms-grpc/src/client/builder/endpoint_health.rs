@@ -43,9 +43,9 @@ impl ChannelBuilder {
     /// with the waits of [`reconnect_backoff`](Self::reconnect_backoff). A peer that does not implement the check
     /// (UNIMPLEMENTED) counts as healthy, and a warning is logged once.
     ///
-    /// The watch is a stream of the connection: it counts toward the peer's maximum of concurrent streams, so a peer that
-    /// permits one stream has none for calls, and pings of [`keep_alive`](Self::keep_alive) are sent although no call of
-    /// the application is in flight. It is not part of the calls in flight, the guards and the counts of the endpoint.
+    /// The watch is a stream of the connection: it counts toward the peer's maximum of concurrent streams, and pings of
+    /// [`keep_alive`](Self::keep_alive) are sent although no call of the application is in flight. An endpoint whose peer
+    /// permits one stream takes no calls, as one that does not serve, until the peer permits another one. It is not part of the calls in flight, the guards and the counts of the endpoint.
     pub fn health_check(mut self, service: impl Into<String>) -> Self {
         self.health_check = Some(service.into());
         self

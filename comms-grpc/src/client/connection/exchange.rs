@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -33,6 +33,8 @@ pub(in crate::client) struct Exchange {
     sent: AtomicBool,
     /// Whether hyper has dropped the body, after its end or a failure.
     body_dropped: AtomicBool,
+    /// Whether the body of the caller failed, which is no failure of the peer.
+    body_failed: AtomicBool,
     ended: AtomicBool,
     end: Notify,
     _permit: Permit,
@@ -40,13 +42,26 @@ pub(in crate::client) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(permit: Permit) -> Arc<Self> {
-        let [sent, body_dropped, ended] = [const { AtomicBool::new(false) }; 3];
-        Arc::new(Self { sent, body_dropped, ended, end: Notify::new(), _permit: permit })
+        let [sent, body_dropped, body_failed, ended] = [const { AtomicBool::new(false) }; 4];
+        Arc::new(Self { sent, body_dropped, body_failed, ended, end: Notify::new(), _permit: permit })
+    }
+
+    /// Returns the state of a request that is not sent, for tests.
+    #[cfg(test)]
+    pub(in crate::client) fn unsent() -> Option<Arc<Self>> {
+        let streams = super::Streams::new();
+        streams.set_limit(1);
+        streams.try_open().map(Self::new)
     }
 
     /// Returns whether a part of the request may have been sent.
     pub(in crate::client) fn is_sent(&self) -> bool {
         self.sent.load(Relaxed)
+    }
+
+    /// Returns whether the body of the caller failed while it was sent.
+    pub(super) fn body_failed(&self) -> bool {
+        self.body_failed.load(Relaxed)
     }
 
     fn end(&self) {
@@ -107,7 +122,11 @@ impl Body for SentBody {
             let _ = STARTED
                 .try_with(|started| started.replace(Some((self.exchange.clone(), self.deadline.take()))));
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if matches!(frame, Some(Err(_))) {
+            self.exchange.body_failed.store(true, Relaxed);
+        }
+        Poll::Ready(frame)
     }
 
     /// Returns `false` before the first poll. A request without a message would otherwise be sent whole with its headers,

@@ -94,6 +94,8 @@ pub(super) struct Unanswered {
     pub(super) error: BoxError,
     /// Whether the request was still in this process.
     pub(super) is_unsent: bool,
+    /// Whether the body of the caller failed, so that this process ended the request.
+    pub(super) is_local: bool,
 }
 
 impl Connection {
@@ -139,6 +141,11 @@ impl Connection {
     /// Returns whether the connection takes no further call.
     pub(super) fn is_closed(&self) -> bool {
         self.shared.streams.is_closed() || self.shared.sender.get().is_none_or(|sender| sender.is_closed())
+    }
+
+    /// Returns the number of streams that the peer permits at the same time.
+    pub(super) fn max_streams(&self) -> usize {
+        self.shared.streams.limit()
     }
 
     /// Returns when the connection attempt began.
@@ -189,7 +196,11 @@ impl FreeStream {
         let guard = ExchangeGuard(exchange.clone());
         let request = request.map(|body| SentBody::new(body, exchange.clone(), deadline, &shared.clock));
         let Some(mut sender) = shared.sender.get() else {
-            return Err(Unanswered { error: "the connection has ended".into(), is_unsent: true });
+            return Err(Unanswered {
+                error: "the connection has ended".into(),
+                is_unsent: true,
+                is_local: false,
+            });
         };
         let response = sender.try_send_request(request);
         drop(sender);
@@ -204,7 +215,7 @@ impl FreeStream {
                 // hyper drops a request that waits for a free stream, with this error, when the connection ends.
                 let was_dropped = error.is_user() && !exchange.is_sent();
                 let is_unsent = was_returned || error.is_canceled() || was_dropped;
-                Err(Unanswered { error: error.into(), is_unsent })
+                Err(Unanswered { error: error.into(), is_unsent, is_local: exchange.body_failed() })
             }
         }
     }

@@ -27,12 +27,14 @@ pub(super) struct Observed<T> {
     frames: Frames,
     streams: Arc<Streams>,
     report: Option<oneshot::Sender<io::Result<()>>>,
+    /// Whether the peer has closed its side for reading, so that nothing more is written.
+    is_write_broken: bool,
 }
 
 impl<T> Observed<T> {
     pub(super) fn new(io: T, streams: Arc<Streams>) -> (Self, PeerSpoke) {
         let (report, spoke) = oneshot::channel();
-        (Self { io, frames: Frames::default(), streams, report: Some(report) }, spoke)
+        (Self { io, frames: Frames::default(), streams, report: Some(report), is_write_broken: false }, spoke)
     }
 
     fn observe(&mut self, bytes: &[u8]) {
@@ -53,6 +55,27 @@ impl<T> Observed<T> {
             }
             Event::GoAway => streams.close(),
         });
+    }
+}
+
+impl<T> Observed<T> {
+    /// Returns `result`, or `lost` if the peer has closed the connection.
+    ///
+    /// A server may close the socket right after its GOAWAY. h2 gives up the connection at the first write that fails, and
+    /// the GOAWAY, which proves that calls were not executed, would stay unread. The failed write therefore counts as
+    /// done: the connection takes no further call, and ends when its reader reaches the end of the bytes of the peer.
+    fn written<R>(&mut self, result: io::Result<R>, lost: R) -> io::Result<R> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let error = match result {
+            Err(error) if self.report.is_none() => error,
+            result => return result,
+        };
+        if !matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) {
+            return Err(error);
+        }
+        self.is_write_broken = true;
+        self.streams.close();
+        Ok(lost)
     }
 }
 
@@ -82,7 +105,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        if self.is_write_broken {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let result = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        Poll::Ready(self.written(result, bytes.len()))
     }
 
     fn poll_write_vectored(
@@ -90,7 +117,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if self.is_write_broken {
+            return Poll::Ready(Ok(length));
+        }
+        let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
+        Poll::Ready(self.written(result, length))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -98,10 +130,17 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.is_write_broken {
+            return Poll::Ready(Ok(()));
+        }
+        let result = ready!(Pin::new(&mut self.io).poll_flush(cx));
+        Poll::Ready(self.written(result, ()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_write_broken {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -52,6 +52,11 @@ impl Streams {
         self.free.add_permits(added - settled.unwrap_or_default().min(added));
     }
 
+    /// Returns the maximum number of streams.
+    pub(super) fn limit(&self) -> usize {
+        *self.limit.borrow()
+    }
+
     /// Returns a free stream, or `None` if all are in use, other calls wait, or the connection takes no further call.
     pub(super) fn try_open(self: &Arc<Self>) -> Option<Permit> {
         self.free.try_acquire().ok()?.forget();

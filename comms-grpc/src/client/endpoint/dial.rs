@@ -77,19 +77,19 @@ impl Endpoint {
     }
 }
 
-/// Waits for the running connection attempt.
-pub(super) async fn outcome(endpoint: &Arc<Endpoint>) -> Outcome {
-    let running = match &endpoint.lock().link {
+/// Waits for the running connection attempt. Returns `None` if it has ended since the caller looked at the endpoint.
+pub(super) async fn outcome(endpoint: &Arc<Endpoint>) -> Option<Outcome> {
+    let mut running = match &endpoint.lock().link {
         Link::Connecting(outcome) => outcome.clone(),
-        Link::Ready(live) => return live.usable(),
-        Link::Idle => return Err(unreachable_because("the connection was lost at once")),
-        Link::Backoff { reason, .. } => return Err(unreachable_because(reason)),
+        _ => return None,
     };
-    let _waiting = Waiting::enter(endpoint)?;
-    let mut running = running;
+    let _waiting = match Waiting::enter(endpoint) {
+        Ok(waiting) => waiting,
+        Err(crowded) => return Some(Err(crowded)),
+    };
     match running.wait_for(Option::is_some).await {
-        Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(unreachable_because("no outcome"))),
-        Err(_) => Err(unreachable_because("the runtime of the channel has ended")),
+        Ok(outcome) => outcome.clone(),
+        Err(_) => Some(Err(unreachable_because("the runtime of the channel has ended"))),
     }
 }
 

@@ -53,7 +53,16 @@ impl HealthCheck {
 }
 
 /// What the peer has reported last: that it serves, or why it does not. `None` before its first report.
-type Report = Option<Result<(), Arc<str>>>;
+type Report = Option<Result<Serving, Arc<str>>>;
+
+/// A peer that takes calls.
+#[derive(Debug, Clone, Copy)]
+enum Serving {
+    /// The watch uses a stream of the connection.
+    Watched,
+    /// The peer does not implement the check, and the watch has ended.
+    Unwatched,
+}
 
 /// The health of the peer on one connection. Dropping it ends the watch.
 #[derive(Debug)]
@@ -92,10 +101,13 @@ impl Health {
         let _ = self.report.wait_for(Option::is_some).await;
     }
 
-    /// Returns why the endpoint takes no call, unless the peer serves.
-    pub(super) fn problem(&self) -> Option<Arc<str>> {
+    /// Returns why the endpoint takes no call, unless the peer serves and permits another stream than that of the watch.
+    pub(super) fn problem(&self, max_streams: usize) -> Option<Arc<str>> {
         match &*self.report.borrow() {
-            Some(Ok(())) => None,
+            Some(Ok(Serving::Watched)) if max_streams == 1 => {
+                Some("the peer permits one stream, and the watch of its health uses it".into())
+            }
+            Some(Ok(_)) => None,
             Some(Err(reason)) => Some(reason.clone()),
             None => Some("the connection ended before the peer reported its health".into()),
         }
@@ -151,7 +163,7 @@ impl Watcher {
         loop {
             match reports.message().await {
                 Ok(Some(report)) => self.publish(match report.status() {
-                    ServingStatus::Serving => Ok(()),
+                    ServingStatus::Serving => Ok(Serving::Watched),
                     other => Err(format!("the peer reports {}", other.as_str_name()).into()),
                 }),
                 Ok(None) => return Status::ok("the peer closed it"),
@@ -160,12 +172,12 @@ impl Watcher {
         }
     }
 
-    fn publish(&self, report: Result<(), Arc<str>>) {
+    fn publish(&self, report: Result<Serving, Arc<str>>) {
         let address = &*self.address;
         self.publish.send_if_modified(|known| {
             let changes = known.as_ref().is_none_or(|known| known.is_ok() != report.is_ok());
             match &report {
-                Ok(()) if changes => tracing::debug!(endpoint = address, "the endpoint serves"),
+                Ok(_) if changes => tracing::debug!(endpoint = address, "the endpoint serves"),
                 Err(reason) if changes => {
                     tracing::debug!(endpoint = address, %reason, "the endpoint takes no calls");
                 }
@@ -182,7 +194,7 @@ impl Watcher {
             let peer = &*self.settings.peer;
             tracing::warn!(peer, "the peer does not implement the health check, and counts as healthy");
         }
-        self.publish(Ok(()));
+        self.publish(Ok(Serving::Unwatched));
     }
 }
 

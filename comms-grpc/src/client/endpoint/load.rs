@@ -117,9 +117,13 @@ impl Admission<'_> {
     /// Records the end of the attempt: its failure, or that response headers arrived. The call stays in flight while
     /// the returned value lives.
     pub(in crate::client) fn end(mut self, failure: Option<ErrorKind>) -> Option<InFlight> {
-        self.time_limit = None;
+        // A peer may report the end of the deadline of the caller before the timer of this process fires.
+        let limit = self.time_limit.take().filter(|limit| limit.is_callers);
+        let is_callers_end = failure == Some(ErrorKind::Indeterminate)
+            && limit.is_some_and(|limit| limit.deadline <= self.endpoint.settings.clock.now());
         self.count(failure);
         match self.breaker.take() {
+            Some(_) if is_callers_end => {}
             Some(permit) if failure.is_some_and(ErrorKind::is_peer_failure) => permit.failure(),
             Some(permit) if failure.is_none() => permit.success(),
             // Dropping the permit is neutral.

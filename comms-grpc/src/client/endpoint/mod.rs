@@ -117,11 +117,13 @@ struct Live {
 }
 
 impl Live {
-    /// Returns the connection, unless the peer reports that it does not serve.
+    /// Returns the connection, unless the peer reports that it does not serve. A closed connection has no health: it is
+    /// returned, and the caller connects again.
     fn usable(&self) -> Outcome {
-        match self.health.as_ref().and_then(Health::problem) {
-            None => Ok(self.connection.clone()),
-            Some(reason) => Err(dial::unreachable_because(&reason)),
+        let problem = |health: &Health| health.problem(self.connection.max_streams());
+        match self.health.as_ref().and_then(problem) {
+            Some(reason) if !self.connection.is_closed() => Err(dial::unreachable_because(&reason)),
+            _ => Ok(self.connection.clone()),
         }
     }
 }
@@ -237,8 +239,9 @@ impl Endpoint {
                 Readiness::Ready(connection) => return Ok(connection),
                 Readiness::Unreachable(failure) => failure,
                 Readiness::Connecting => match dial::outcome(self).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(failure) => failure,
+                    Some(Ok(connection)) => return Ok(connection),
+                    Some(Err(failure)) => failure,
+                    None => continue,
                 },
             };
             if !for_ready || failure.crowded {
@@ -266,6 +269,12 @@ impl Endpoint {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether a connection attempt is running that follows a failed one.
+    pub(super) fn connects_after_failure(&self) -> bool {
+        let state = self.lock();
+        state.failures > 0 && matches!(state.link, Link::Connecting(_))
     }
 
     /// Returns the state of the connection, for a snapshot.
