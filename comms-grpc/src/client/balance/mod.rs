@@ -20,7 +20,7 @@ use super::{
     task::Task,
 };
 
-pub(super) use resolver::{Resolver, Settings as ResolverSettings, system_lookup};
+pub(super) use resolver::{Settings as ResolverSettings, start as start_resolver, system_lookup};
 
 /// How a channel with several endpoints chooses the endpoint of a call.
 ///
@@ -65,7 +65,7 @@ pub(super) struct Balancer {
     next: AtomicUsize,
     clock: Clock,
     /// Ends the resolution when the channel is dropped.
-    _resolver: Option<Resolver>,
+    _resolver: Option<Task>,
     /// Ends the sweeps of outlier detection when the channel is dropped.
     _sweeps: Option<Task>,
 }
@@ -119,7 +119,7 @@ impl Balancer {
         mode: Balance,
         clock: Clock,
         max_waiting: usize,
-        resolver: Option<Resolver>,
+        resolver: Option<Task>,
         sweeps: Option<Task>,
     ) -> Self {
         let may_wait = Semaphore::new(max_waiting.min(Semaphore::MAX_PERMITS));

@@ -13,11 +13,14 @@ use futures::future::BoxFuture;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
-    task::{AbortHandle, spawn_blocking},
+    task::spawn_blocking,
 };
 
 use super::EndpointSet;
-use crate::client::endpoint::{Endpoint, Settings as EndpointSettings};
+use crate::client::{
+    endpoint::{Endpoint, Settings as EndpointSettings},
+    task::Task,
+};
 
 /// The shortest time between two resolutions.
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -60,26 +63,10 @@ pub(in crate::client) struct Settings {
     pub(in crate::client) shared: Arc<EndpointSettings>,
 }
 
-/// The task that resolves the host. Dropping it ends the task.
-#[derive(Debug)]
-pub(in crate::client) struct Resolver(AbortHandle);
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Resolver {
-    /// Starts the resolution. The returned set is empty until the first resolution has ended.
-    pub(in crate::client) fn start(
-        settings: Settings,
-        runtime: &Handle,
-    ) -> (Self, watch::Receiver<EndpointSet>) {
-        let (publish, set) = watch::channel(EndpointSet::of(Vec::new()));
-        let task = runtime.spawn(resolve(settings, publish));
-        (Self(task.abort_handle()), set)
-    }
+/// Starts the resolution, which ends with the returned task. The returned set is empty until the first resolution has ended.
+pub(in crate::client) fn start(settings: Settings, runtime: &Handle) -> (Task, watch::Receiver<EndpointSet>) {
+    let (publish, set) = watch::channel(EndpointSet::of(Vec::new()));
+    (Task::spawn(runtime, resolve(settings, publish)), set)
 }
 
 async fn resolve(settings: Settings, publish: watch::Sender<EndpointSet>) {

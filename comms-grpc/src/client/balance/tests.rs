@@ -20,13 +20,14 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use super::{Balance, Balancer, EndpointSet, Resolver, ResolverSettings};
+use super::{Balance, Balancer, EndpointSet, ResolverSettings, start_resolver};
 use crate::client::{
     connect::Connector,
     connection::Exchange,
     endpoint::{Endpoint, Settings},
     keep_alive::KeepAlive,
     request::Origin,
+    task::Task,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ struct Rig {
     answers: Answers,
     lookups: Arc<Mutex<u32>>,
     set: watch::Receiver<EndpointSet>,
-    resolver: Resolver,
+    resolver: Task,
 }
 
 impl Rig {
@@ -66,7 +67,7 @@ impl Rig {
             interval: SECOND * 30,
             shared: shared.clone(),
         };
-        let (resolver, set) = Resolver::start(resolution, &Handle::current());
+        let (resolver, set) = start_resolver(resolution, &Handle::current());
         Self { clock, shared, answers, lookups, set, resolver }
     }
 

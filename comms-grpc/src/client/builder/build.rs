@@ -16,7 +16,7 @@ use super::{ChannelBuilder, Guarding, defaults, target::Target};
 use crate::client::{
     Channel, Core,
     attempt::{Attempts, Shared},
-    balance::{Balancer, EndpointSet, Resolver, ResolverSettings, system_lookup},
+    balance::{Balancer, EndpointSet, ResolverSettings, start_resolver, system_lookup},
     connect::Connector,
     endpoint::{Endpoint, HealthCheck, Settings},
     methods::{Defaults, Methods},
@@ -200,7 +200,7 @@ impl ChannelBuilder {
             interval: interval.min(LONGEST),
             shared: settings.clone(),
         };
-        let (resolver, set) = Resolver::start(resolution, &settings.runtime);
+        let (resolver, set) = start_resolver(resolution, &settings.runtime);
         Balancer::new(set, balance, self.clock.clone(), self.max_waiting, Some(resolver), sweeps)
     }
 }
