@@ -56,8 +56,16 @@ struct State<T> {
     loaded: u64,
     /// The hash of the last reading, if it was not equal to the one before. A file may be half written.
     unsettled: Option<u64>,
+    /// The hash of the reason why the last reading had no result.
+    failed: Option<u64>,
     /// The hash of the last refused content and of its reason, or of the failure of the last reading.
     refused: Option<u64>,
+}
+
+impl<T> State<T> {
+    fn new(value: T, loaded: u64) -> Self {
+        Self { value: Arc::new(value), loaded, unsettled: None, failed: None, refused: None }
+    }
 }
 
 impl<T: Material> Reloader<T> {
@@ -88,7 +96,7 @@ impl<T: Material> Reloader<T> {
             let value = T::load(&files, clock).map_err(|e| Error::misconfigured(e).context(text()))?;
             tracing::info!(material = T::NAME, loaded = value.describe(), "loaded for TLS");
             value.observe(clock);
-            *state = Some(State { value: Arc::new(value), loaded, unsettled: None, refused: None });
+            *state = Some(State::new(value, loaded));
         }
         drop(state);
         let mut running = lock(&self.task);
@@ -118,6 +126,7 @@ impl<T: Material> Reloader<T> {
         let Some(state) = state.as_mut() else { return };
         let read = fingerprint(&self.hasher, &files);
         let before = state.unsettled.replace(read);
+        state.failed = None;
         if read == state.loaded {
             (state.refused, state.unsettled) = (None, None);
             state.value.observe(clock);
@@ -131,7 +140,7 @@ impl<T: Material> Reloader<T> {
             Ok(value) => {
                 tracing::info!(material = T::NAME, loaded = value.describe(), "replaced for TLS");
                 count::<T>("loaded");
-                *state = State { value: Arc::new(value), loaded: read, unsettled: None, refused: None };
+                *state = State::new(value, read);
             }
             // The same content is loaded again at each interval, because a certificate may become valid.
             Err(error) => {
@@ -142,12 +151,15 @@ impl<T: Material> Reloader<T> {
         state.value.observe(clock);
     }
 
-    /// Reports a reading without a result. The result of the reading before stays: a file system that is slower than the
-    /// interval at every second reading would otherwise never have two equal readings in a row.
+    /// Records that a reading had no result, and reports the second of two in a row. The result of the reading before stays:
+    /// one that takes longer than the interval has its result at the next, and two equal ones would never be in a row.
     fn report_failure(&self, reason: &str, clock: &Clock) {
         let mut state = lock(&self.state);
         let Some(state) = state.as_mut() else { return };
-        self.report_refusal(state, self.hasher.hash_one(reason), reason);
+        let failed = self.hasher.hash_one(reason);
+        if state.failed.replace(failed) == Some(failed) {
+            self.report_refusal(state, failed, reason);
+        }
         state.value.observe(clock);
     }
 

@@ -81,12 +81,16 @@ async fn a_reading_that_is_slower_than_the_interval_does_not_keep_out_a_new_file
     let refused = || lock(&reloader.state).as_ref().unwrap().refused;
     let step = |read: &str| {
         reloader.report_failure("slow", &clock);
-        assert!(refused().is_some());
+        assert!(refused().is_none());
         reloader.apply(Ok(vec![read.as_bytes().to_vec().into()]), &clock);
         text(&reloader)
     };
     assert_eq!(["leaf", "new", "new"].map(step), ["old", "old", "new"]);
-    assert!(refused().is_none());
+    for reported in [false, true, true] {
+        reloader.report_failure("slow", &clock);
+        assert_eq!(refused().is_some(), reported);
+    }
+    assert_eq!(text(&reloader), "new");
 }
 
 #[tokio::test]
