@@ -19,7 +19,6 @@ use super::{
     methods::Methods,
     protocol::ProtocolCheck,
     replay::Replay,
-    shed,
 };
 
 /// A gRPC server: routes under a [`ServerLayer`], with health, limits, authorization and replay.
@@ -210,7 +209,6 @@ impl Server {
         let layer = ServerLayer::new(config.max_timeout, clock.clone())?;
         let limits = MessageLimits::of(&config)?;
         health::check_names(&names)?;
-        shedder.as_ref().inspect(|shedder| shed::check_limit(shedder, config.max_streams));
         replay.as_ref().map_or(Ok(()), |replay| replay.check(config.max_timeout))?;
         let mut methods = Methods::default();
         descriptors.iter().try_for_each(|descriptors| methods.add(descriptors))?;

@@ -16,18 +16,6 @@ use tonic::{Code, Status};
 
 use crate::status::{Refusal, refused};
 
-/// Logs a warning if one connection with `max_streams` calls can hold every permit of `shedder`.
-pub(super) fn check_limit(shedder: &Shedder, max_streams: u32) {
-    let limit = shedder.limit();
-    if limit <= max_streams {
-        tracing::warn!(
-            limit,
-            max_streams,
-            "one connection can hold every permit of the shedder: lower max_streams"
-        );
-    }
-}
-
 /// The permit of one call, which is released when the response has ended or the call is dropped.
 ///
 /// Only the time of this server is a sample of an adaptive limit: from the end of a request of one message to the
