@@ -182,6 +182,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// Attaches `kind` to `status`. A receiver takes `NotExecuted` and `Rejected` for a reason to repeat the call; with
     /// another kind the code of the status decides.
+    #[cfg(feature = "server")]
     pub(crate) fn attach(mut status: Status, kind: ErrorKind) -> Status {
         status.set_source(Arc::new(Self { kind, guard: None }));
         status
@@ -206,7 +207,10 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused as {}", self.kind)
+        match self.guard {
+            Some(guard) => write!(f, "refused as {} by the guard `{}`", self.kind, guard.as_str()),
+            None => write!(f, "refused as {}", self.kind),
+        }
     }
 }
 
