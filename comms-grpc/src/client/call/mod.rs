@@ -57,8 +57,7 @@ impl Call {
         } = self;
         let Prepared { deadline, caller, scope } = prepared;
         let attempts = async move {
-            let limit = RequestLimit::default();
-            let request = limit.apply(request, settings.max_request);
+            let (request, limit) = RequestLimit::apply(request, settings.max_request);
             let mut request = read(request, replay_limit, deadline, caller, settings)
                 .await
                 .map_err(|status| limit.unsent(status))?;

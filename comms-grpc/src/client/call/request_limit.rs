@@ -15,21 +15,23 @@ use tonic::{Status, body::Body};
 use crate::{evidence::Evidence, message_frames::MessageFrames};
 
 /// Remembers that the request of a call exceeded the limit, because the failure of a request body reaches the call as the
-/// end of its stream, without the reason.
-#[derive(Debug, Clone, Default)]
-pub(super) struct RequestLimit(Arc<OnceLock<Status>>);
+/// end of its stream, without the reason. `None` without a limit.
+#[derive(Debug)]
+pub(super) struct RequestLimit(Option<Arc<OnceLock<Status>>>);
 
 impl RequestLimit {
     /// Limits the messages of `request` to `limit` bytes.
-    pub(super) fn apply(&self, request: Request<Body>, limit: Option<usize>) -> Request<Body> {
-        let Some(limit) = limit else { return request };
-        let (frames, exceeded) = (MessageFrames::new(limit), self.clone());
-        request.map(|inner| Body::new(LimitedBody { inner, frames, exceeded }))
+    pub(super) fn apply(request: Request<Body>, limit: Option<usize>) -> (Request<Body>, Self) {
+        let Some(limit) = limit else { return (request, Self(None)) };
+        let exceeded = Arc::<OnceLock<Status>>::default();
+        let remembered = Self(Some(exceeded.clone()));
+        let body = |inner| Body::new(LimitedBody { inner, frames: MessageFrames::new(limit), exceeded });
+        (request.map(body), remembered)
     }
 
     /// Returns the status of a request that failed before anything was sent.
     pub(super) fn unsent(&self, status: Status) -> Status {
-        match self.0.get() {
+        match self.exceeded() {
             Some(status) => Evidence::attach(status.clone(), ErrorKind::Invalid),
             None => status,
         }
@@ -37,7 +39,11 @@ impl RequestLimit {
 
     /// Returns the reason for `status` if the request exceeded the limit.
     pub(super) fn explain(&self, status: Status) -> Status {
-        self.0.get().cloned().unwrap_or(status)
+        self.exceeded().cloned().unwrap_or(status)
+    }
+
+    fn exceeded(&self) -> Option<&Status> {
+        self.0.as_ref()?.get()
     }
 }
 
@@ -45,7 +51,7 @@ impl RequestLimit {
 struct LimitedBody {
     inner: Body,
     frames: MessageFrames,
-    exceeded: RequestLimit,
+    exceeded: Arc<OnceLock<Status>>,
 }
 
 impl HttpBody for LimitedBody {
@@ -61,7 +67,7 @@ impl HttpBody for LimitedBody {
         let Some(Err(status)) = data.cloned().map(|data| self.frames.read(&data)) else {
             return Poll::Ready(frame);
         };
-        let _ = self.exceeded.0.set(status.clone());
+        let _ = self.exceeded.set(status.clone());
         Poll::Ready(Some(Err(status)))
     }
 
