@@ -131,3 +131,12 @@ impl<R: Clone, T> Classify<R, T, Error> for ByKind {
         rejection.is_some_and(|rejection| rejection.guard.kind() == ErrorKind::Rejected)
     }
 }
+
+/// Returns whether a failure of this kind is the result of the call, although another attempt of the call may have been
+/// executed. It then is the answer of a handler to this request.
+///
+/// A refusal concerns its attempt alone, and so does a `Conflict`: the other attempt may be the concurrent change that it
+/// reports, for example while that attempt still holds the lease of its idempotency key.
+pub(super) const fn is_conclusive(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Internal | ErrorKind::Fatal)
+}

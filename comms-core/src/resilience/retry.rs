@@ -7,7 +7,7 @@ use super::{
     Backoff, RetryBudget, RetryBudgetConfig,
     config::{bounded, duration, switch},
 };
-use crate::{Error, ErrorKind, clock::Clock, resilience::Retry};
+use crate::{Error, clock::Clock, resilience::Retry};
 
 /// The retry settings of a [`Policy`](super::Policy).
 ///
@@ -191,18 +191,10 @@ pub(super) fn ends_before(delay: Duration, now: Instant, deadline: Instant) -> b
     Duration::from_millis(millis) < deadline.saturating_duration_since(now)
 }
 
-/// Returns whether a failure of this kind is the result of the call, although another attempt of the call may have been
-/// executed. It then is the answer of a handler to this request.
-///
-/// A refusal concerns its attempt alone, and so does a `Conflict`: the other attempt may be the concurrent change that it
-/// reports, for example while that attempt still holds the lease of its idempotency key.
-pub(super) const fn is_conclusive(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Internal | ErrorKind::Fatal)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
 
     const fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)

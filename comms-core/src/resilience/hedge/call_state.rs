@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use super::{DenialReason, Hedge};
 use crate::{
     ErrorKind, clock, context,
-    resilience::{
-        Class, Retry,
-        retry::{ends_before, is_conclusive},
-    },
+    resilience::{Class, Retry, classify::is_conclusive, retry::ends_before},
 };
 
 /// The longest wait of a peer (pushback) after which a hedge is sent. Also the default of

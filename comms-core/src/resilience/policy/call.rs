@@ -15,7 +15,7 @@ use crate::{
     ErrorKind,
     clock::{self, Clock},
     context,
-    resilience::{Class, Classify, Guard, Rejection, Retry, retry::is_conclusive},
+    resilience::{Class, Classify, Guard, Rejection, Retry, classify::is_conclusive},
 };
 
 pin_project! {
