@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use comms_core::{
     Error,
-    resilience::{Hedge, PolicyOverrides, RetryBudget},
+    resilience::{Hedge, RetryBudget},
 };
 
-use super::{Defaults, MethodSettings};
+use super::{Defaults, MethodSettings, method::overrides};
 use crate::client::service_config::ServiceConfig;
 
 /// Hedges by the name of their methods.
@@ -48,8 +48,7 @@ pub(super) fn of_config(
         return Ok(Hedges::new());
     }
     let peer = &defaults.classify.peer;
-    let overrides = PolicyOverrides::default();
-    let overrides = budget.cloned().map_or(overrides.clone(), |budget| overrides.retry_budget(budget));
+    let overrides = overrides(None, budget).unwrap_or_default();
     let hedges = config.hedges().map(|(name, hedge)| {
         let created =
             Hedge::for_overrides(&format!("{peer}/{name}"), hedge.clone(), &defaults.policy, &overrides);

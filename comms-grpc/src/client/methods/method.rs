@@ -142,7 +142,10 @@ impl Defaults {
 }
 
 /// Returns what a service config sets in place of the settings of the policy.
-fn overrides(config: Option<&MethodConfig>, budget: Option<&RetryBudget>) -> Option<PolicyOverrides> {
+pub(super) fn overrides(
+    config: Option<&MethodConfig>,
+    budget: Option<&RetryBudget>,
+) -> Option<PolicyOverrides> {
     if config.is_none() && budget.is_none() {
         return None;
     }
