@@ -86,7 +86,7 @@ async fn start(name: &'static str, next: Option<Channel>) -> anyhow::Result<Chan
     Ok(channel)
 }
 
-/// Charges `order` as a caller who waits for 300 ms.
+/// Calls A to charge for `order`, with a time limit of 300 ms.
 async fn charge(a: &Channel, order: &str) -> Result<String, Status> {
     let clock = Clock::system();
     let context = Context::root(&clock).with_deadline(Deadline::after(ms(300), &clock));
