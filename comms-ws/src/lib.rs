@@ -65,6 +65,7 @@
 //! session.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod backplane;
 pub mod close;
 mod frame;
 mod handshake;
