@@ -72,6 +72,8 @@ mod handshake;
 mod hub;
 mod push;
 mod session;
+#[allow(dead_code)]
+mod websocket;
 
 pub use axum;
 pub use handshake::{SUBPROTOCOL, credentials};
