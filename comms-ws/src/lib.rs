@@ -72,6 +72,9 @@ mod handshake;
 mod hub;
 mod push;
 mod session;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 #[allow(dead_code)]
 mod websocket;
 

@@ -1,5 +1,6 @@
 //! The decoder and the encoder together, and against another implementation.
 
+mod differential;
 mod random;
 mod rules;
 
