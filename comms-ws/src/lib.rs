@@ -80,6 +80,9 @@ mod push;
 mod refusal;
 mod session;
 mod shard;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod topic;
 mod transport;
 mod websocket;

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::websocket::{Opcode, encoder};
+use crate::websocket::{encoder, frame_header::Opcode};
 
 /// The form in which a transport sends a frame. A message is encoded once for all sessions with the same encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

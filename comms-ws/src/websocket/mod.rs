@@ -11,8 +11,7 @@ pub(crate) mod decoder;
 pub(crate) mod deflate;
 pub(crate) mod encoder;
 pub(crate) mod extensions;
-mod frame_header;
-pub(crate) use frame_header::Opcode;
+pub(crate) mod frame_header;
 pub(crate) mod handshake;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The same streams through tungstenite: as the client that sends them, and as the server that receives them.
 
-use super::{MAX, decode, frame, random::hostile};
+use super::{MAX, decode, random::hostile};
 use crate::websocket::decoder::{Decoder, Received};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
@@ -9,11 +9,12 @@ use rand_xoshiro::{
 use std::io::{self, Cursor, Read, Write};
 use tokio_tungstenite::tungstenite::{
     Error, Message,
+    error::ProtocolError,
     protocol::{
         Role, WebSocket, WebSocketConfig,
         frame::{
             Frame,
-            coding::{Data, OpCode},
+            coding::{CloseCode, Data, OpCode},
         },
     },
 };
@@ -49,10 +50,10 @@ fn below(random: &mut Xoshiro256PlusPlus, bound: usize) -> usize {
 fn send(client: &mut WebSocket<Pipe>, random: &mut Xoshiro256PlusPlus, expected: &mut Vec<Received>) {
     let longest = [10, 200, MAX][below(random, 3)];
     let content = vec!['a', 'é', '€', '🦀'][below(random, 4)].to_string().repeat(below(random, longest / 4));
-    let text = random.next_u32() % 2 == 0;
+    let text = below(random, 2) == 0;
     let mut opcode = if text { Data::Text } else { Data::Binary };
     let mut rest = content.as_bytes();
-    while random.next_u32() % 3 != 0 {
+    while below(random, 3) != 0 {
         let (part, after) = rest.split_at(below(random, rest.len() + 1));
         let part = Frame::message(part.to_vec(), OpCode::Data(opcode), false);
         client.write(Message::Frame(part)).unwrap();
@@ -95,6 +96,10 @@ fn tungstenite(stream: Vec<u8>) -> (Vec<Received>, Option<u16>) {
             Ok(Message::Binary(bytes)) => Received::Binary(bytes.into()),
             Ok(Message::Ping(payload)) => Received::Ping(payload.into()),
             Ok(Message::Pong(_)) => Received::Pong,
+            // How tungstenite reports an invalid code. No stream has a valid frame with this code.
+            Ok(Message::Close(Some(close))) if close.code == CloseCode::Protocol => {
+                return (received, Some(1002));
+            }
             Ok(Message::Close(close)) => {
                 received.push(Received::Close { code: close.map(|c| c.code.into()) });
                 return (received, None);
@@ -103,9 +108,7 @@ fn tungstenite(stream: Vec<u8>) -> (Vec<Received>, Option<u16>) {
             Err(Error::Capacity(_)) => return (received, Some(1009)),
             Err(Error::Utf8(_)) => return (received, Some(1007)),
             // The end of the stream.
-            Err(Error::Protocol(
-                tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            )) => return (received, None),
+            Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return (received, None),
             Err(_) => return (received, Some(1002)),
         });
     }
@@ -113,16 +116,25 @@ fn tungstenite(stream: Vec<u8>) -> (Vec<Received>, Option<u16>) {
 
 #[test]
 fn hostile_streams_have_the_result_of_tungstenite() {
-    let (mut messages, mut violations) = (0, 0);
-    for seed in 0..3000 {
-        let stream = hostile(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
+    let (mut messages, mut violations, mut closed) = (0, 0, 0);
+    for seed in 0..2000 {
+        let mut stream = hostile(&mut Xoshiro256PlusPlus::seed_from_u64(seed), false);
+        // tungstenite reports some violations at the end of the frame, which these bytes complete.
+        stream.resize(stream.len() + MAX, 0);
         let (mut received, violation) = decode(&mut Decoder::new(MAX, false), [&stream[..]]);
         received.retain(|frame| *frame != Received::Part);
         let (theirs, code) = tungstenite(stream);
-        assert_eq!(received, theirs, "seed {seed}");
-        assert_eq!(violation.map(|v| v.code), code, "seed {seed}");
+        assert!(received == theirs, "seed {seed}");
+        let ours = violation.map(|v| v.code);
+        // A frame may breach two rules. tungstenite checks the length first, and the reason of a close frame before its code.
+        let both = ours == Some(1002) && matches!(code, Some(1009 | 1007));
+        assert!(both || ours == code, "seed {seed}: {violation:?}, {code:?}");
         messages += received.len();
         violations += usize::from(code.is_some());
+        closed += usize::from(code.is_none());
     }
-    assert!(messages > 2000 && violations > 1000, "{messages} messages, {violations} violations");
+    assert!(
+        messages > 10_000 && violations > 500 && closed > 20,
+        "{messages} messages, {violations} violations, {closed} closed"
+    );
 }
