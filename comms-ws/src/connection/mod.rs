@@ -9,7 +9,6 @@ pub(crate) use queue::Item;
 
 use std::{
     fmt, io,
-    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -36,7 +35,6 @@ pub(crate) struct Connection {
     /// The identity of the session for its client and in logs.
     pub(crate) name: Uuid,
     principal: Mutex<Option<Arc<str>>>,
-    pub(crate) address: Option<IpAddr>,
     pub(crate) encoding: Encoding,
     /// The socket, if the publisher's side may write to it.
     socket: Option<TcpStream>,
@@ -77,7 +75,6 @@ pub(crate) struct Opening {
     pub(crate) id: u64,
     pub(crate) name: Uuid,
     pub(crate) principal: Option<Arc<str>>,
-    pub(crate) address: Option<IpAddr>,
     pub(crate) encoding: Encoding,
     pub(crate) socket: Option<TcpStream>,
     pub(crate) expires: u64,
@@ -86,7 +83,7 @@ pub(crate) struct Opening {
 
 impl Connection {
     pub(crate) fn new(opening: Opening) -> Arc<Self> {
-        let Opening { id, name, principal, address, encoding, socket, expires, hub } = opening;
+        let Opening { id, name, principal, encoding, socket, expires, hub } = opening;
         let limits = QueueLimits { bytes: hub.config.queue_bytes, frames: hub.config.queue_frames };
         let queue = Queue::new(limits, encoding, hub.meters.clone());
         let out = Out { queue, close: None, gone: false, progress: 0 };
@@ -94,7 +91,6 @@ impl Connection {
             id,
             name,
             principal: Mutex::new(principal),
-            address,
             encoding,
             socket,
             out: Mutex::new(out),

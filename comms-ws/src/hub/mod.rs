@@ -79,7 +79,6 @@ impl Hub {
     }
 
     /// Returns a builder, for a hub with a backplane of several nodes or with tokens in frames.
-    #[must_use]
     pub fn builder(config: HubConfig, clock: Clock) -> HubBuilder {
         HubBuilder::new(config, clock)
     }
@@ -146,8 +145,7 @@ impl Hub {
         let admitted = self.0.registry.admit(Some(&session.principal), session.address, &self.0.config);
         let admission = admitted.map_err(Refusal::into_error)?;
         self.0.start();
-        let address = session.address;
-        let mut link = Link::open(&self.0, admission, Some(&session), address, encoding, None);
+        let mut link = Link::open(&self.0, admission, Some(&session), encoding, None);
         link.start(session, Vec::new(), cursor);
         Ok(link)
     }

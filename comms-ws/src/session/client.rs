@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
@@ -247,7 +247,7 @@ impl Client {
     /// Runs a task of this session. With the backplane in memory it ends at its first poll, and no task is spawned.
     fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         let mut task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
-        if let Poll::Pending = task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.tasks.retain(|task| !task.is_finished());
             self.tasks.push(self.hub.spawn(task));
         }

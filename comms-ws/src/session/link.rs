@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    net::IpAddr,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -58,7 +57,6 @@ impl Link {
         hub: &Arc<HubState>,
         admission: Admission,
         session: Option<&Session>,
-        address: Option<IpAddr>,
         encoding: Encoding,
         socket: Option<TcpStream>,
     ) -> Self {
@@ -66,7 +64,6 @@ impl Link {
             id: admission.id,
             name: hub.clock.uuid_v7(),
             principal: session.map(|session| session.principal.clone()),
-            address,
             encoding,
             socket,
             expires: session.map_or(u64::MAX, Session::end),

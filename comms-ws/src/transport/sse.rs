@@ -69,7 +69,7 @@ impl EventStream {
         let frame = ServerFrame::Close { code: close.code, reason: close.reason };
         let mut last = BytesMut::new();
         if close.code == close::GOING_AWAY {
-            let _ = write!(last, "retry: {}\n", self.link.hub.retry_after().as_millis());
+            let _ = writeln!(last, "retry: {}", self.link.hub.retry_after().as_millis());
         }
         last.put(Encoding::EventStream.encode(&frame.encode()));
         Poll::Ready(Some(last.freeze()))
