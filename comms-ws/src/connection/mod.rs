@@ -55,6 +55,8 @@ struct Out {
     gone: bool,
     /// When the socket last took bytes while others waited.
     progress: u64,
+    /// The connection stands in the list of those that the watch looks at because bytes wait.
+    is_watched: bool,
 }
 
 /// What the task of a session has to do.
@@ -86,7 +88,7 @@ impl Connection {
         let Opening { id, name, principal, encoding, socket, expires, hub } = opening;
         let limits = QueueLimits { bytes: hub.config.queue_bytes, frames: hub.config.queue_frames };
         let queue = Queue::new(limits, encoding, hub.meters.clone());
-        let out = Out { queue, close: None, gone: false, progress: 0 };
+        let out = Out { queue, close: None, gone: false, progress: 0, is_watched: false };
         Arc::new(Self {
             id,
             name,
@@ -175,7 +177,9 @@ impl Connection {
 
     fn begin_waiting(self: &Arc<Self>, out: &mut Out) {
         out.progress = self.hub.now();
-        self.hub.watch.waits(Arc::downgrade(self));
+        if !std::mem::replace(&mut out.is_watched, true) {
+            self.hub.watch.waits(Arc::downgrade(self));
+        }
         self.wake();
     }
 
@@ -284,10 +288,12 @@ impl Connection {
         Duration::from_millis(self.hub.now().saturating_sub(self.received.load(Relaxed)))
     }
 
-    /// Returns for how long the socket has taken nothing although bytes wait. `None`: nothing waits.
+    /// Returns for how long the socket has taken nothing although bytes wait. `None`: nothing waits, and the watch does not
+    /// look at this connection any more.
     pub(crate) fn stalled(&self) -> Option<Duration> {
-        let out = self.lock();
+        let mut out = self.lock();
         let waits = !out.queue.is_empty() && !out.is_closing();
+        out.is_watched = waits;
         waits.then(|| Duration::from_millis(self.hub.now().saturating_sub(out.progress)))
     }
 

@@ -99,9 +99,7 @@ impl Hub {
             return Err(Error::invalid("hub: a push needs a topic and an id that are not empty"));
         }
         let body = serde_json::to_vec(push).map_err(Error::invalid)?;
-        for shard in self.0.shards() {
-            shard.room().await;
-        }
+        self.0.room().await;
         let retention = self.0.config.topics.of(topic).history;
         let publication = Publication { topic, id: &push.id, body: body.into(), retention };
         self.0.backplane.publish(publication).await

@@ -131,6 +131,12 @@ impl HubState {
     /// get their pings together.
     pub(crate) fn next_ping(&self, now: u64) -> u64 {
         let wait = self.config.ping_interval.mul_f64(0.9 + 0.2 * self.clock.random_unit());
-        now + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+        let next = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        // Connections with about the same time share an entry of the list.
+        next - next % self.ping_step()
+    }
+
+    fn ping_step(&self) -> u64 {
+        (u64::try_from(self.config.ping_interval.as_millis()).unwrap_or(u64::MAX) / 64).max(1)
     }
 }

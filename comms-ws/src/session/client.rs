@@ -68,19 +68,19 @@ impl Client {
         let max = self.hub.config.max_topics;
         let places =
             cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, cursor, max)).unwrap_or_default();
-        let mut wanted: Vec<(String, Filter)> = session.topics.clone();
         let more = topics.into_iter().chain(places.iter().map(|place| place.topic.clone()));
-        for topic in more {
+        let mut wanted: Vec<(String, Filter)> = Vec::new();
+        for (topic, filter) in session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default()))) {
             if !wanted.iter().any(|(other, _)| *other == topic) {
-                wanted.push((topic, Filter::default()));
+                wanted.push((topic, filter));
             }
         }
-        let granted = session.topics.len();
+        let granted: Vec<String> = session.topics.iter().map(|(topic, _)| topic.clone()).collect();
         self.session = Some(session);
         let mut refused = Vec::new();
         let mut joins = Vec::new();
-        for (index, (topic, filter)) in wanted.into_iter().enumerate() {
-            let refusal = if index < granted { None } else { self.refusal(&topic) };
+        for (topic, filter) in wanted {
+            let refusal = if granted.contains(&topic) { None } else { self.refusal(&topic) };
             match refusal {
                 Some(code) => refused.push((code, topic)),
                 None => {

@@ -167,7 +167,10 @@ impl State {
     }
 
     fn fan_out(&mut self, hub: &HubState, message: Arc<Message>) {
-        hub.shards().iter().for_each(|shard| shard.append(&message));
+        // The flushers of a hub that has ended do not take messages any more.
+        if !hub.stop.is_cancelled() {
+            hub.shards().iter().for_each(|shard| shard.append(&message));
+        }
         if self.joining > 0 {
             let size = message.size();
             self.recent.push_last(message, size);
@@ -237,9 +240,7 @@ impl State {
 /// Reads the messages that are missing after the last one, until the topic is complete.
 async fn repair(hub: Arc<HubState>, topic: Arc<Topic>, retention: Retention) {
     loop {
-        for shard in hub.shards() {
-            shard.room().await;
-        }
+        hub.room().await;
         let since = topic.feed.lock().last.unwrap_or(Position { epoch: 0, offset: 0 });
         match hub.backplane.history(&topic.name, retention, since, PAGE_BYTES).await {
             Ok(read) => {

@@ -88,8 +88,7 @@ impl EventStream {
 
     /// Advances the cursor by what an item carries. Returns whether it carries anything.
     fn advance(&mut self, item: &Item) -> bool {
-        let keys = self.link.hub.cursor_keys.clone();
-        let tokens = item.tokens(&keys);
+        let tokens = item.tokens(&self.link.hub.cursor_keys);
         for (topic, token) in &tokens {
             match self.tokens.iter_mut().find(|(other, _)| other == topic) {
                 Some((_, current)) => current.clone_from(token),
