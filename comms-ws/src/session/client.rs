@@ -65,6 +65,7 @@ impl Client {
     /// Starts the session with its rights: sends the welcome frame, and joins the topics that the application has
     /// granted, those of `topics`, and those of `cursor`, after which the client resumes.
     pub(super) fn start(&mut self, session: Session, topics: Vec<String>, cursor: Option<&str>) {
+        let session = self.with_own_topic(session);
         let max = self.hub.config.max_topics;
         let places =
             cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, cursor, max)).unwrap_or_default();
@@ -151,7 +152,8 @@ impl Client {
         let session = self.check(token).await;
         let is_same =
             |session: &Session| self.session.as_ref().is_some_and(|old| old.principal == session.principal);
-        let Some(session) = session.filter(is_same) else {
+        let session = session.filter(is_same).map(|session| self.with_own_topic(session));
+        let Some(session) = session else {
             let detail = "the token is not valid, or belongs to another user";
             return self.send(&ServerFrame::Error { code: "unauthorized", detail });
         };
@@ -167,6 +169,14 @@ impl Client {
         self.session = Some(session);
         forbidden.iter().for_each(|topic| self.unsubscribe(topic, Some("forbidden")));
         self.send(&ServerFrame::Refreshed { expires: (end != u64::MAX).then_some(end) });
+    }
+
+    /// Adds the topic of the session itself, if the application wants it.
+    fn with_own_topic(&self, mut session: Session) -> Session {
+        if session.is_addressable {
+            session.topics.push((session_topic(&self.connection.name.to_string()), Filter::default()));
+        }
+        session
     }
 
     /// Returns the rights of the bearer of `token`, or `None` if there are none.
@@ -258,6 +268,16 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.leave_all();
     }
+}
+
+/// Returns the topic of a session with [`Session::addressable`]. `session` is the id of its frame `welcome`.
+///
+/// ```
+/// assert_eq!(comms_ws::session_topic("0193"), "session/0193");
+/// ```
+#[must_use]
+pub fn session_topic(session: &str) -> String {
+    format!("session/{session}")
 }
 
 /// Sends the welcome frame, and joins the first topics of a session.

@@ -13,6 +13,7 @@ mod join;
 mod link;
 
 pub(crate) use authenticate::Authenticate;
+pub use client::session_topic;
 pub use grant::Session;
 pub(crate) use link::Pulled;
 pub use link::{Link, Outgoing};
