@@ -152,7 +152,7 @@ impl Hub {
     /// number.
     pub fn disconnect(&self, principal: &str) -> usize {
         let connections = self.0.registry.connections();
-        let own = connections.iter().filter(|connection| connection.belongs_to(principal));
+        let own = connections.iter().filter(|connection| connection.peer.is(principal));
         own.map(|connection| connection.close(Close::DISCONNECTED)).count()
     }
 

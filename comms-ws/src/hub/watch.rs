@@ -56,8 +56,8 @@ impl Watch {
 
 impl State {
     fn add_expiry(&mut self, connection: &Arc<Connection>) {
-        if connection.expires() != u64::MAX {
-            self.expiries.entry(connection.expires()).or_default().push(Arc::downgrade(connection));
+        if connection.peer.expires() != u64::MAX {
+            self.expiries.entry(connection.peer.expires()).or_default().push(Arc::downgrade(connection));
         }
     }
 }
@@ -98,7 +98,7 @@ fn look_at_expiries(hub: &HubState) {
         std::mem::replace(&mut state.expiries, later)
     };
     for connection in due.into_values().flatten().filter_map(|connection| connection.upgrade()) {
-        if connection.expires() <= now {
+        if connection.peer.expires() <= now {
             connection.close(Close::TOKEN_EXPIRED);
         }
     }
@@ -116,7 +116,7 @@ fn ping(hub: &HubState, now: u64) {
         if !connection.is_open() {
             continue;
         }
-        if connection.hears() && connection.silence() >= interval * 2 {
+        if connection.hears() && connection.peer.silence(now) >= interval * 2 {
             connection.close(Close::SILENT);
             continue;
         }

@@ -4,14 +4,16 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::task::AbortHandle;
 
 use super::{
     grant::Session,
-    join::{self, Join, Membership, Start},
+    join::{Join, Start},
+    membership::Membership,
+    rate::Rate,
 };
 use crate::{
     close::Close,
@@ -24,8 +26,6 @@ use crate::{
 
 /// The number of malformed frames at which the session is closed.
 const MALFORMED_LIMIT: u32 = 10;
-/// The burst of client frames, in seconds of the allowed rate.
-const BURST: f64 = 5.0;
 /// The maximum length of a topic name in bytes.
 const TOPIC_LIMIT: usize = 256;
 /// The time limit of the check of a token.
@@ -41,15 +41,12 @@ pub(super) struct Client {
     /// Joins that wait for the backplane or for their client.
     tasks: Vec<AbortHandle>,
     malformed: u32,
-    /// The tokens of the rate limit.
-    tokens: f64,
-    refilled: Instant,
+    rate: Rate,
 }
 
 impl Client {
     pub(super) fn new(hub: Arc<HubState>, connection: Arc<Connection>) -> Self {
-        let refilled = hub.clock.now();
-        let tokens = f64::from(hub.config.client_frames_per_second) * BURST;
+        let rate = Rate::new(hub.config.client_frames_per_second, hub.clock.now());
         Self {
             hub,
             connection,
@@ -57,20 +54,22 @@ impl Client {
             memberships: Vec::new(),
             tasks: Vec::new(),
             malformed: 0,
-            tokens,
-            refilled,
+            rate,
         }
     }
 
     /// Starts the session with its rights: sends the welcome frame, and joins the topics that the application has
     /// granted, those of `topics`, and those of `cursor`, after which the client resumes.
     pub(super) fn start(&mut self, session: Session, topics: Vec<String>, cursor: Option<&str>) {
+        let session = self.with_own_topic(session);
         let max = self.hub.config.max_topics;
         let places =
             cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, cursor, max)).unwrap_or_default();
         let more = topics.into_iter().chain(places.iter().map(|place| place.topic.clone()));
         let mut wanted: Vec<(String, Filter)> = Vec::new();
-        for (topic, filter) in session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default()))) {
+        for (topic, filter) in
+            session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default())))
+        {
             if !wanted.iter().any(|(other, _)| *other == topic) {
                 wanted.push((topic, filter));
             }
@@ -102,12 +101,8 @@ impl Client {
 
     /// Counts a frame of the client. Returns the close code if there are too many.
     pub(super) fn count_frame(&mut self) -> Result<(), Close> {
-        let now = self.hub.clock.now();
-        let rate = f64::from(self.hub.config.client_frames_per_second);
-        let refill = now.saturating_duration_since(self.refilled).as_secs_f64() * rate;
-        self.refilled = now;
-        self.tokens = (self.tokens + refill).min(rate * BURST) - 1.0;
-        if self.tokens < 0.0 { Err(Close::TOO_MANY) } else { Ok(()) }
+        let rate = self.hub.config.client_frames_per_second;
+        if self.rate.admit(rate, self.hub.clock.now()) { Ok(()) } else { Err(Close::TOO_MANY) }
     }
 
     /// Handles a message of the client. Returns the close code if the message ends the session.
@@ -140,8 +135,8 @@ impl Client {
     ) -> Result<(), Close> {
         let session = self.check(token).await.ok_or(Close::UNAUTHENTICATED)?;
         admission.assign(&session.principal, &self.hub.config).map_err(|_| Close::TOO_MANY_SESSIONS)?;
-        self.connection.set_principal(&session.principal);
-        self.connection.set_expires(session.end());
+        self.connection.peer.set_principal(&session.principal);
+        self.connection.peer.set_expires(session.end());
         self.hub.watch.expires(&self.connection);
         self.start(session, Vec::new(), cursor.as_deref());
         Ok(())
@@ -151,12 +146,13 @@ impl Client {
         let session = self.check(token).await;
         let is_same =
             |session: &Session| self.session.as_ref().is_some_and(|old| old.principal == session.principal);
-        let Some(session) = session.filter(is_same) else {
+        let session = session.filter(is_same).map(|session| self.with_own_topic(session));
+        let Some(session) = session else {
             let detail = "the token is not valid, or belongs to another user";
             return self.send(&ServerFrame::Error { code: "unauthorized", detail });
         };
         let end = session.end();
-        self.connection.set_expires(end);
+        self.connection.peer.set_expires(end);
         self.hub.watch.expires(&self.connection);
         let forbidden: Vec<Arc<str>> = self
             .memberships
@@ -167,6 +163,14 @@ impl Client {
         self.session = Some(session);
         forbidden.iter().for_each(|topic| self.unsubscribe(topic, Some("forbidden")));
         self.send(&ServerFrame::Refreshed { expires: (end != u64::MAX).then_some(end) });
+    }
+
+    /// Adds the topic of the session itself, if the application wants it.
+    fn with_own_topic(&self, mut session: Session) -> Session {
+        if session.is_addressable {
+            session.topics.push((session_topic(&self.connection.peer.name.to_string()), Filter::default()));
+        }
+        session
     }
 
     /// Returns the rights of the bearer of `token`, or `None` if there are none.
@@ -190,7 +194,7 @@ impl Client {
         if let Some(member) = current.and_then(|index| self.memberships.get(index))
             && member.is_live()
         {
-            return join::change_filter(&self.hub, &self.connection, member, filter);
+            return member.change_filter(&self.connection, filter);
         }
         // A join in progress is given up for this one.
         current.map(|index| self.memberships.swap_remove(index));
@@ -260,6 +264,16 @@ impl Drop for Client {
     }
 }
 
+/// Returns the topic of a session with [`Session::addressable`]. `session` is the id of its frame `welcome`.
+///
+/// ```
+/// assert_eq!(comms_ws::session_topic("0193"), "session/0193");
+/// ```
+#[must_use]
+pub fn session_topic(session: &str) -> String {
+    format!("session/{session}")
+}
+
 /// Sends the welcome frame, and joins the first topics of a session.
 async fn welcome(
     hub: Arc<HubState>,
@@ -273,9 +287,9 @@ async fn welcome(
     });
     let joins: Vec<Join> = futures_util::future::join_all(begin).await;
     let joined: Vec<JoinedTopic> = joins.iter().map(Join::joined).collect();
-    let end = connection.expires();
+    let end = connection.peer.expires();
     let frame = ServerFrame::Welcome {
-        session: &connection.name.to_string(),
+        session: &connection.peer.name.to_string(),
         topics: &joined,
         ping_seconds: hub.config.ping_interval.as_secs(),
         expires: (end != u64::MAX).then_some(end),

@@ -105,7 +105,7 @@ impl Link {
 
     /// Ends the session in `seconds`, unless its client authenticates before.
     pub(crate) fn expire_in(&self, seconds: u64) {
-        self.connection.set_expires(self.hub.clock.unix().as_secs() + seconds);
+        self.connection.peer.set_expires(self.hub.clock.unix().as_secs() + seconds);
         self.hub.watch.expires(&self.connection);
     }
 
@@ -114,13 +114,13 @@ impl Link {
         if close == Some(Close::TOO_SLOW) {
             self.hub.meters.slow_closed();
         }
-        let session = self.connection.name;
+        let session = self.connection.peer.name;
         tracing::debug!(%session, code = close.map(|close| close.code), "a session ended");
     }
 
     /// Counts a frame of the client, whatever its kind.
     pub(crate) fn count_frame(&mut self) -> Result<(), Close> {
-        self.connection.heard();
+        self.connection.peer.heard_at(self.hub.now());
         self.client.count_frame()
     }
 
