@@ -18,7 +18,7 @@ use super::{
 use crate::{
     close::Close,
     connection::{Connection, Item},
-    cursor::{self, Place},
+    cursor::{self, Places},
     hub::{registry::Admission, state::HubState},
     protocol::{ClientFrame, JoinedTopic, ServerFrame},
     topic::Filter,
@@ -62,10 +62,11 @@ impl Client {
     /// granted, those of `topics`, and those of `cursor`, after which the client resumes.
     pub(super) fn start(&mut self, session: Session, topics: Vec<String>, cursor: Option<&str>) {
         let session = self.with_own_topic(session);
-        let max = self.hub.config.max_topics;
+        // The application may grant more topics than a client may add.
+        let max = self.hub.config.max_topics.max(session.topics.len());
         let places =
             cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, cursor, max)).unwrap_or_default();
-        let more = topics.into_iter().chain(places.iter().map(|place| place.topic.clone()));
+        let more = topics.into_iter().chain(places.topics().map(str::to_owned));
         let mut wanted: Vec<(String, Filter)> = Vec::new();
         for (topic, filter) in
             session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default())))
@@ -304,9 +305,6 @@ async fn welcome(
     }
 }
 
-fn start_of(places: &[Place], topic: &str) -> Start {
-    match places.iter().find(|place| place.topic == topic) {
-        Some(place) => Start::After(place.position),
-        None => Start::Now,
-    }
+fn start_of(places: &Places, topic: &str) -> Start {
+    places.position(topic).map_or(Start::Now, Start::After)
 }
