@@ -25,7 +25,7 @@ pub(super) struct Subscribers {
 /// The messages of a turn, and the connections that get all of them, or a part.
 pub(super) struct Turn {
     pub(super) batch: Batch,
-    pub(super) connections: Vec<(Arc<Connection>, Option<Batch>)>,
+    pub(super) connections: Vec<(Arc<Connection>, Option<Box<Batch>>)>,
 }
 
 impl Subscribers {
@@ -55,7 +55,8 @@ impl Subscribers {
         for subscriber in self.by_connection.values_mut() {
             let partial = subscriber.part_of(&messages);
             if partial.as_ref().is_none_or(|part| !part.is_empty()) {
-                connections.push((subscriber.connection.clone(), partial.map(Batch::new)));
+                connections
+                    .push((subscriber.connection.clone(), partial.map(|part| Box::new(Batch::new(part)))));
             }
         }
         Turn { batch: Batch::new(messages), connections }
