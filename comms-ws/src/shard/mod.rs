@@ -119,7 +119,7 @@ impl Shard {
         let size: usize = turn.batch.messages().iter().map(|message| message.size()).sum();
         let mut delivered = 0;
         for (index, (member, partial)) in turn.members.iter().enumerate() {
-            delivered += member.deliver(partial.as_ref().unwrap_or(&turn.batch));
+            delivered += member.deliver(partial.as_deref().unwrap_or(&turn.batch));
             if index % YIELD_AFTER == YIELD_AFTER - 1 {
                 tokio::task::yield_now().await;
             }

@@ -31,7 +31,7 @@ pub(super) struct Subscribers {
 /// The messages of a turn, and the connections that get all of them, or a part.
 pub(super) struct Turn {
     pub(super) batch: Batch,
-    pub(super) members: Vec<(Arc<Member>, Option<Batch>)>,
+    pub(super) members: Vec<(Arc<Member>, Option<Box<Batch>>)>,
 }
 
 impl Subscribers {
@@ -61,7 +61,7 @@ impl Subscribers {
         for subscriber in self.by_connection.values_mut() {
             let partial = subscriber.part_of(&messages);
             if partial.as_ref().is_none_or(|part| !part.is_empty()) {
-                members.push((subscriber.member.clone(), partial.map(Batch::new)));
+                members.push((subscriber.member.clone(), partial.map(|part| Box::new(Batch::new(part)))));
             }
         }
         Turn { batch: Batch::new(messages), members }
