@@ -28,8 +28,7 @@ thread_local! {
 }
 
 /// Runs the session. `first` is what the client has sent after its handshake.
-///
-/// Not an `async fn`: its future would have room for each argument twice, in each session.
+#[allow(clippy::manual_async_fn, reason = "the future of an async fn has room for each argument twice")]
 pub(super) fn run(mut link: Link, mut decoder: Decoder, first: Vec<u8>) -> impl Future<Output = ()> + Send {
     async move {
         let connection = link.connection.clone();
