@@ -55,12 +55,10 @@ async fn a_long_topic_is_malformed_and_its_error_is_short() {
         let mut client = Client::open(witness.server.address, Transport::WebSocket, &Open::of("eve")).await;
         client.next().await.unwrap();
         let long = format!("public/{}", "ж".repeat(2 * 1024));
-        for frame in ["subscribe", "unsubscribe"] {
-            client.send(json!({"type": frame, "topic": long})).await;
-            let answer = client.next().await.unwrap();
-            assert_eq!(answer["code"], "malformed", "{frame}");
-            assert!(answer.to_string().len() < 1_000, "{frame}");
-        }
+        client.send(json!({"type": "subscribe", "topic": long})).await;
+        let answer = client.next().await.unwrap();
+        assert_eq!(answer["code"], "malformed", "{io:?}");
+        assert!(answer.to_string().len() < 1_000, "{io:?}");
         client.send(json!({"type": "subscribe", "topic": ""})).await;
         assert_eq!(client.next().await.unwrap()["code"], "malformed");
         let filter = json!({"keys": (0..101).map(|n| n.to_string()).collect::<Vec<_>>()});
