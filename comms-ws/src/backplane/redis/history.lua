@@ -1,4 +1,5 @@
--- Returns the position of the last message, then 1 and the messages after a position, or 0 if one of them is not kept.
+-- Returns the position of the last message, then '1' and the messages after a position, or '0' if one of them is not
+-- kept.
 -- ARGV[4]  the epoch of the position
 -- ARGV[5]  the offset of the position
 -- ARGV[6]  the maximum number of bytes; one message is returned whatever its size
@@ -7,7 +8,7 @@
 
 local epoch, top = open()
 local since, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
-local lost, reply = {position(epoch, top), 0}, {position(epoch, top), 1}
+local lost, reply = {position(epoch, top), '0'}, {position(epoch, top), '1'}
 if ARGV[4] ~= epoch or since > top or top - since > tonumber(ARGV[7]) then
   return lost
 end

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::redis::{RedisResult, aio::MultiplexedConnection};
+use ::redis::{
+    AsyncConnectionConfig, PushInfo, PushKind, RedisError, RedisResult, aio::MultiplexedConnection,
+};
 use comms_core::{Error, clock::Clock, resilience::Backoff};
 
 use super::{
@@ -19,7 +21,7 @@ pub(super) struct Link {
     clock: Clock,
     timeout: Duration,
     backoff: Backoff,
-    current: Mutex<Option<Live>>,
+    current: Arc<Mutex<Option<Live>>>,
     /// Locked during an attempt: callers at the same time share its result.
     attempts: tokio::sync::Mutex<Attempts>,
 }
@@ -48,7 +50,7 @@ impl Link {
             clock: clock.clone(),
             timeout: config.response_timeout,
             backoff: config.backoff,
-            current: Mutex::default(),
+            current: Arc::default(),
             attempts: tokio::sync::Mutex::default(),
         }
     }
@@ -67,10 +69,10 @@ impl Link {
             return Err(Error::not_executed("redis is away, the next connection attempt waits")
                 .with_retry_after(wait));
         }
-        match self.servers.connect(&servers::options()).await {
+        let number = attempts.connections + 1;
+        match self.servers.connect(&self.options(number)).await {
             Ok(connected) => {
-                *attempts = Attempts { connections: attempts.connections + 1, ..Attempts::default() };
-                let number = attempts.connections;
+                *attempts = Attempts { connections: number, ..Attempts::default() };
                 let live = Live { connection: connected.connection, run_id: connected.run_id.into(), number };
                 *self.current() = Some(live.clone());
                 Ok(live)
@@ -84,6 +86,20 @@ impl Link {
         }
     }
 
+    /// Returns options with which a connection is discarded when it is closed, and not when the next command fails.
+    fn options(&self, number: u64) -> AsyncConnectionConfig {
+        // Weak: the task of the connection owns the function, and ends when the last handle is dropped.
+        let current = Arc::downgrade(&self.current);
+        servers::options().set_push_sender(move |push: PushInfo| -> Result<(), RedisError> {
+            if push.kind == PushKind::Disconnection
+                && let Some(current) = current.upgrade()
+            {
+                discard(&current, number);
+            }
+            Ok(())
+        })
+    }
+
     /// Waits for the reply to a command on `live`. Discards the connection if it fails or does not answer in time.
     pub(super) async fn reply<T>(
         &self,
@@ -95,12 +111,12 @@ impl Link {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => {
                 if failure::ends_connection(&error) {
-                    self.discard(live);
+                    discard(&self.current, live);
                 }
                 failure::of_command(error)
             }
             Err(elapsed) => {
-                self.discard(live);
+                discard(&self.current, live);
                 Error::indeterminate(elapsed)
             }
         };
@@ -112,13 +128,18 @@ impl Link {
         self.current().as_ref().map(|live| live.run_id.clone())
     }
 
-    fn discard(&self, number: u64) {
-        self.current().take_if(|live| live.number == number);
-    }
-
     fn current(&self) -> MutexGuard<'_, Option<Live>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.current)
     }
+}
+
+fn lock(current: &Mutex<Option<Live>>) -> MutexGuard<'_, Option<Live>> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn discard(current: &Mutex<Option<Live>>, number: u64) {
+    // Dropped after the lock is released.
+    let _discarded = lock(current).take_if(|live| live.number == number);
 }
 
 impl Live {

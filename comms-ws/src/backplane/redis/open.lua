@@ -15,9 +15,9 @@ local function now()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- Returns the epoch and the offset of the last message. Another run of the server may have lost the end of the topic, and
--- would give its offsets out again: it begins a new epoch. HSET is the first write, because it fails if the memory of the
--- server is used up, and DEL does not.
+-- Returns the epoch and the offset of the last message. Another run of the server may have lost the end of the topic,
+-- and would give its offsets out again: it begins a new epoch. HSET is the first write, because it fails if the memory of
+-- the server is used up, and DEL does not.
 local function open()
   local topic = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'top')
   if topic[1] == ARGV[1] then

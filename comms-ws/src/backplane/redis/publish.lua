@@ -1,4 +1,5 @@
--- Stores and publishes a message. Returns 1 and its position, or 0 and the position of the first message with its identity.
+-- Stores and publishes a message. Returns 1 and its position, or 0 and the position of the first message with its
+-- identity.
 -- KEYS[3]  string: the position of the message with this identity
 -- ARGV[4]  the lifetime of KEYS[3] in milliseconds
 -- ARGV[5]  the retention: messages

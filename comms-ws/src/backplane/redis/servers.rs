@@ -7,6 +7,7 @@ use ::redis::{
     ProtocolVersion, RedisError, RedisResult, TlsCertificates, aio::MultiplexedConnection,
 };
 use comms_core::{Error, ErrorKind, clock::Clock};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{RedisConfig, failure};
 
@@ -112,6 +113,10 @@ fn client(url: &str, config: &RedisConfig) -> Result<Client, Error> {
             "TLS needs a cryptography provider, and none is installed: call \
              `rustls::crypto::aws_lc_rs::default_provider().install_default()` at the start of `main`",
         ));
+    }
+    let readable = |pem: &Vec<u8>| CertificateDer::pem_slice_iter(pem).any(|certificate| certificate.is_ok());
+    if !config.root_certificates.as_ref().is_none_or(readable) {
+        return Err(Error::invalid("redis backplane: root_certificates contains no certificate in PEM"));
     }
     let certificates = TlsCertificates { client_tls: None, root_cert: config.root_certificates.clone() };
     Client::build_with_tls(info, certificates).map_err(unusable)
