@@ -50,7 +50,16 @@ impl Receiver for Recorder {
 
 impl Recorder {
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
-        self.arrived.lock().unwrap().clone()
+        self.after(0)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.arrived.lock().unwrap().len()
+    }
+
+    /// Returns the messages after the first `count`.
+    pub(crate) fn after(&self, count: usize) -> Vec<Arrived> {
+        self.arrived.lock().unwrap().get(count..).unwrap_or_default().to_vec()
     }
 
     pub(crate) fn of(&self, topic: &str) -> Vec<Arrived> {
@@ -74,7 +83,7 @@ impl Recorder {
                 changed.await;
             }
         };
-        assert!(timeout(LIMIT, met).await.is_ok(), "{what}: {} messages arrived", self.arrived().len());
+        assert!(timeout(LIMIT, met).await.is_ok(), "{what}: {} messages arrived", self.count());
     }
 
     /// Waits until `count` messages of `topic` have arrived.

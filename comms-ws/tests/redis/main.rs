@@ -9,9 +9,11 @@ mod access;
 #[path = "../backplane/contract.rs"]
 mod contract;
 mod crash;
+mod follower;
 mod lost;
 #[path = "../backplane/node.rs"]
 mod node;
 mod pause;
+mod random;
 mod server;
 mod shared;

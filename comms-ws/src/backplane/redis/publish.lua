@@ -17,8 +17,8 @@ local at = position(epoch, offset)
 local time = now()
 redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[5], string.format('%.0f-0', offset),
   't', string.format('%.0f', time), 'b', ARGV[8])
--- Each publication adds one entry and removes up to four, so that the stream holds few that are too old.
-for _ = 1, 4 do
+-- The removal of entries that are too old reads the first one with its content, so that not each publication does it.
+for _ = 1, offset % 16 == 0 and 64 or 0 do
   local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
   if not oldest or time - tonumber(oldest[2][2]) <= tonumber(ARGV[6]) then
     break
