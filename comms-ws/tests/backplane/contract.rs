@@ -25,6 +25,7 @@ pub(crate) async fn all(nodes: &Nodes) {
     history_is_bounded_in_bytes(nodes).await;
     retention_by_count(nodes).await;
     retention_by_age(nodes).await;
+    an_old_message_before_a_new_one(nodes).await;
     order_under_concurrent_publishers(nodes).await;
     topics_without_history(nodes).await;
     any_text_is_a_topic(nodes).await;
@@ -137,6 +138,21 @@ async fn retention_by_age(Nodes { a, pass, .. }: &Nodes) {
     assert_eq!(new, Published::New(Some(Position { offset: 2, ..start })), "the epoch outlives the messages");
     assert_eq!(history(0).await.messages, None);
     assert_eq!(a.bodies("age", Position { offset: 1, ..start }).await.unwrap(), ["new"]);
+}
+
+async fn an_old_message_before_a_new_one(Nodes { a, pass, .. }: &Nodes) {
+    let retention = Retention { age: Duration::from_secs(2), ..KEEP };
+    let start = a.backplane.subscribe("old", Some(retention)).await.unwrap().unwrap();
+    a.try_publish("old", "1", "1", Some(retention)).await.unwrap();
+    pass(Duration::from_millis(1_300)).await;
+    a.try_publish("old", "2", "2", Some(retention)).await.unwrap();
+    pass(Duration::from_millis(701)).await;
+    let history = async |offset| {
+        let since = Position { offset, ..start };
+        a.backplane.history("old", retention, since, usize::MAX).await.unwrap().messages
+    };
+    assert_eq!(history(0).await, None);
+    assert_eq!(history(1).await, Some(vec![(2, Bytes::from_static(b"2"))]));
 }
 
 /// Eight publishers on two nodes.

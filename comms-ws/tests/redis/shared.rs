@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{clock::Clock, shutdown::Shutdown};
+use comms_core::{ErrorKind, clock::Clock, shutdown::Shutdown};
 use comms_ws::backplane::{Backplane, Redis};
 use futures::future::join_all;
 use tokio::time::sleep;
@@ -16,7 +16,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Redis; run scripts/test"]
 async fn redis_keeps_the_contract() {
-    let config = config(&shared_url()).check_interval(Duration::from_millis(100));
+    let config = config(&shared_url());
     let pass = |time| Box::pin(sleep(time)) as contract::Passed;
     contract::all(&Nodes { a: node(config.clone()), b: node(config), pass: Box::new(pass) }).await;
 }
@@ -85,5 +85,7 @@ async fn run_ends_at_shutdown_and_publishing_goes_on() {
     assert!(ended.is_clean());
     node.publish("t", "m").await;
     assert!(node.backplane.subscribe("u", None).await.unwrap().is_none());
+    let error = node.backplane.subscribe("v", Some(KEEP)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotExecuted, "its messages would not arrive");
     assert!(node.backplane.claim("c", KEEP.age).await.unwrap());
 }

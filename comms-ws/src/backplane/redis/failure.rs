@@ -25,6 +25,7 @@ pub(super) fn of_command(error: RedisError) -> Error {
         _ if matches!(error.code(), Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY")) => {
             ErrorKind::NotExecuted
         }
+        Redis::UnexpectedReturnType => ErrorKind::Internal,
         Redis::Server(Server::Moved | Server::Ask | Server::CrossSlot) => ErrorKind::Misconfigured,
         _ => ErrorKind::Indeterminate,
     };

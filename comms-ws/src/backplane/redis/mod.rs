@@ -128,7 +128,7 @@ impl Backplane for Redis {
 
     async fn subscribe(&self, topic: &str, retention: Option<Retention>) -> Result<Option<Position>, Error> {
         let channel = self.0.keys.channel(topic);
-        let confirmation = self.0.topics.subscribe(channel.clone(), topic, retention);
+        let (new, confirmation) = self.0.topics.subscribe(channel.clone(), topic, retention);
         if retention.is_none() && !self.0.topics.is_connected() {
             return Ok(None);
         }
@@ -147,7 +147,9 @@ impl Backplane for Redis {
                 Ok(Some(position))
             }
             Err(error) => {
-                self.0.topics.unsubscribe(&channel);
+                if new {
+                    self.0.topics.unsubscribe(&channel);
+                }
                 Err(error)
             }
         }
@@ -164,12 +166,7 @@ impl Backplane for Redis {
         since: Position,
         max_bytes: usize,
     ) -> Result<History, Error> {
-        let history = self.0.read_history(topic, retention, since, max_bytes).await?;
-        // What the hub reads counts as delivered, so that the check does not report it again.
-        let read = history.messages.as_ref().map(|messages| since.offset + messages.len() as u64);
-        let seen = Position { offset: read.unwrap_or(history.top.offset), ..history.top };
-        self.0.topics.seen(&self.0.keys.channel(topic), seen);
-        Ok(history)
+        self.0.read_history(topic, retention, since, max_bytes).await
     }
 
     async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error> {

@@ -1,7 +1,7 @@
 //! The subscribed topics, and the delivery of their messages.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -30,7 +30,7 @@ struct State {
     /// Whether the subscriber has a connection.
     connected: bool,
     /// The channels that were subscribed or unsubscribed since the connection was brought up to date.
-    changes: HashSet<Arc<str>>,
+    changes: BTreeSet<Arc<str>>,
 }
 
 struct Topic {
@@ -83,16 +83,18 @@ impl Topics {
         self.lock().receiver = Some(receiver);
     }
 
-    /// Adds a topic. The returned channel gets a value when the server has confirmed the subscription.
+    /// Adds a topic. Returns whether it is new, and a channel that gets a value when the server has confirmed the
+    /// subscription.
     pub(super) fn subscribe(
         &self,
         channel: String,
         name: &str,
         retention: Option<Retention>,
-    ) -> oneshot::Receiver<()> {
+    ) -> (bool, oneshot::Receiver<()>) {
         let (confirmed, confirmation) = oneshot::channel();
         let channel: Arc<str> = channel.into();
         let mut state = self.lock();
+        let new = !state.topics.contains_key(&channel);
         let topic = state.topics.entry(channel.clone()).or_insert_with(|| Topic {
             name: name.into(),
             retention,
@@ -104,7 +106,7 @@ impl Topics {
         topic.retention = retention;
         if topic.confirmed {
             let _ = confirmed.send(());
-            return confirmation;
+            return (new, confirmation);
         }
         // Callers that gave up.
         topic.waiting.retain(|waiting| !waiting.is_closed());
@@ -113,7 +115,7 @@ impl Topics {
             state.changes.insert(channel);
             self.changed.notify_one();
         }
-        confirmation
+        (new, confirmation)
     }
 
     pub(super) fn unsubscribe(&self, channel: &str) {
@@ -181,7 +183,7 @@ impl Topics {
     pub(super) fn disconnected(&self) {
         let mut state = self.lock();
         state.connected = false;
-        state.changes = HashSet::new();
+        state.changes = BTreeSet::new();
         state.topics.values_mut().for_each(|topic| topic.confirmed = false);
     }
 
@@ -200,9 +202,8 @@ impl Topics {
     pub(super) fn take_changes(&self, max: usize) -> Changes {
         let mut state = self.lock();
         let mut changes = Changes::default();
-        let taken: Vec<_> = state.changes.iter().take(max).cloned().collect();
-        for channel in taken {
-            state.changes.remove(&channel);
+        for _ in 0..max {
+            let Some(channel) = state.changes.pop_first() else { break };
             let wanted = state.topics.contains_key(&channel);
             if wanted { &mut changes.subscribe } else { &mut changes.unsubscribe }.push(channel);
         }
@@ -286,7 +287,7 @@ mod tests {
     #[test]
     fn a_new_connection_subscribes_every_topic_and_unsubscribes_none() {
         let topics = topics();
-        let mut first = topics.subscribe("a".into(), "a", None);
+        let (_, mut first) = topics.subscribe("a".into(), "a", None);
         topics.unsubscribe("b");
         topics.connected();
         let changes = topics.take_changes(10);
@@ -297,7 +298,7 @@ mod tests {
         topics.unsubscribe("a");
         assert_eq!(topics.take_changes(10).unsubscribe.len(), 1);
         topics.disconnected();
-        let mut second = topics.subscribe("a".into(), "a", None);
+        let (_, mut second) = topics.subscribe("a".into(), "a", None);
         topics.unsubscribe("a");
         assert!(second.try_recv().is_err());
         topics.connected();
