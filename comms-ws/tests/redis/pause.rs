@@ -12,7 +12,7 @@ use crate::{
     server::{Server, node},
 };
 
-const SHORT: Duration = Duration::from_millis(500);
+const SHORT: Duration = Duration::from_secs(1);
 
 /// The publication whose reply did not come in time may have been executed. Its repetition has the same position.
 #[tokio::test(flavor = "multi_thread")]

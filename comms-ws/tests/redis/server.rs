@@ -103,10 +103,12 @@ pub(crate) fn shared_url() -> String {
         .expect("COMMS_TEST_REDIS_URL is not set: run scripts/test, or eval \"$(scripts/services env)\"")
 }
 
-/// Returns settings with a prefix of their own and short waits between attempts.
+/// Returns settings with a prefix of their own, short waits between attempts, and limits for a machine that is busy.
 pub(crate) fn config(url: &str) -> RedisConfig {
     let backoff = comms_core::resilience::Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
-    RedisConfig::new([url]).prefix(Clock::system().uuid_v7().to_string()).backoff(backoff.unwrap())
+    let config =
+        RedisConfig::new([url]).prefix(Clock::system().uuid_v7().to_string()).backoff(backoff.unwrap());
+    config.response_timeout(Duration::from_secs(20)).connect_timeout(Duration::from_secs(20))
 }
 
 /// Starts a node, which runs until the end of the test.

@@ -72,7 +72,8 @@ async fn systems_on_one_server_are_separate() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Redis; run scripts/test"]
 async fn run_ends_at_shutdown_and_publishing_goes_on() {
-    let redis = Redis::new(config(&shared_url()), Clock::system()).unwrap();
+    let config = config(&shared_url()).response_timeout(Duration::from_secs(1));
+    let redis = Redis::new(config, Clock::system()).unwrap();
     let node = Node::new(Arc::new(redis.clone()));
     let shutdown = Shutdown::new(Clock::system());
     let stage = shutdown.stage("backplane");

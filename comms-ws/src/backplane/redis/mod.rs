@@ -5,7 +5,7 @@
 //! | `config.rs`, `keys.rs`, `wire.rs` | the settings, the names of keys and channels, the form of messages |
 //! | `servers.rs`, `failure.rs` | connections to the primary, the kinds of its failures |
 //! | `link.rs`, `commands.rs`, `*.lua` | the connection for commands, the commands and their scripts |
-//! | `subscriber.rs`, `topics.rs` | the connection that receives, the subscribed topics and the delivery |
+//! | `subscriber.rs`, `topics.rs`, `topic.rs` | the connection that receives, the subscribed topics and the delivery |
 //! | `check.rs` | the check for last messages that did not arrive |
 
 mod check;
@@ -16,6 +16,7 @@ mod keys;
 mod link;
 mod servers;
 mod subscriber;
+mod topic;
 mod topics;
 mod wire;
 

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     Position, Receiver, Retention,
+    topic::Topic,
     wire::{self, Delivery},
 };
 
@@ -31,18 +32,6 @@ struct State {
     connected: bool,
     /// The channels that were subscribed or unsubscribed since the connection was brought up to date.
     changes: BTreeSet<Arc<str>>,
-}
-
-struct Topic {
-    name: Arc<str>,
-    retention: Option<Retention>,
-    /// Whether the server has confirmed the subscription on the current connection.
-    confirmed: bool,
-    waiting: Vec<oneshot::Sender<()>>,
-    /// The last position that the receiver has.
-    seen: Option<Position>,
-    /// The last position of the topic at the previous check.
-    checked: Option<Position>,
 }
 
 /// The channels to subscribe and to unsubscribe.
@@ -95,14 +84,7 @@ impl Topics {
         let channel: Arc<str> = channel.into();
         let mut state = self.lock();
         let new = !state.topics.contains_key(&channel);
-        let topic = state.topics.entry(channel.clone()).or_insert_with(|| Topic {
-            name: name.into(),
-            retention,
-            confirmed: false,
-            waiting: Vec::new(),
-            seen: None,
-            checked: None,
-        });
+        let topic = state.topics.entry(channel.clone()).or_insert_with(|| Topic::new(name));
         topic.retention = retention;
         if topic.confirmed {
             let _ = confirmed.send(());
@@ -233,26 +215,9 @@ impl Topics {
         checked.collect()
     }
 
-    /// Compares the last position of a topic with what arrived. Returns `true` if a message that was there at the
-    /// previous check has not arrived since.
+    /// Compares the last position of a topic with what arrived, see [`Topic::check`].
     pub(super) fn check(&self, channel: &str, top: Position) -> bool {
-        let mut state = self.lock();
-        let Some(topic) = state.topics.get_mut(channel) else { return false };
-        let before = topic.checked.replace(top);
-        top.offset > 0 && before.is_some_and(|before| before.epoch == top.epoch && !topic.has(before))
-    }
-}
-
-impl Topic {
-    /// A message may arrive while an older position is being read.
-    fn see(&mut self, position: Position) {
-        if !self.has(position) {
-            self.seen = Some(position);
-        }
-    }
-
-    fn has(&self, position: Position) -> bool {
-        self.seen.is_some_and(|seen| seen.epoch == position.epoch && seen.offset >= position.offset)
+        self.lock().topics.get_mut(channel).is_some_and(|topic| topic.check(top))
     }
 }
 
@@ -261,27 +226,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const RETENTION: Retention = Retention { messages: 10, age: Duration::from_secs(60) };
-
     fn topics() -> Topics {
         Topics::new(&Clock::manual(Duration::ZERO))
-    }
-
-    fn at(offset: u64) -> Position {
-        Position { epoch: 1, offset }
-    }
-
-    #[test]
-    fn only_a_message_that_stays_away_between_two_checks_is_lost() {
-        let topics = topics();
-        let _confirmation = topics.subscribe("c".into(), "t", Some(RETENTION));
-        topics.seen("c", at(1));
-        assert!(!topics.check("c", at(1)));
-        assert!(!topics.check("c", at(2)), "the message may be on its way");
-        topics.deliver_body("c", Some(at(2)), Bytes::new());
-        assert!(!topics.check("c", at(3)));
-        assert!(topics.check("c", at(3)));
-        assert!(!topics.check("c", Position { epoch: 2, offset: 1 }), "a new epoch starts anew");
     }
 
     #[test]
