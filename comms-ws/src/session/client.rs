@@ -28,8 +28,8 @@ const MALFORMED_LIMIT: u32 = 10;
 const BURST: f64 = 5.0;
 /// The maximum length of a topic name in bytes.
 const TOPIC_LIMIT: usize = 256;
-/// The time limit of the check of a token.
-const AUTHENTICATION_LIMIT: Duration = Duration::from_secs(5);
+/// The time limit of the check of a token, and of the permission for a topic.
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The state of the client.
 pub(super) struct Client {
@@ -76,21 +76,22 @@ impl Client {
             }
         }
         let granted = session.topics.len();
-        self.session = Some(session);
         let mut refused = Vec::new();
         let mut joins = Vec::new();
         for (index, (topic, filter)) in wanted.into_iter().enumerate() {
-            let refusal = if index < granted { None } else { self.refusal(&topic) };
-            match refusal {
+            let is_granted = index < granted;
+            match self.unacceptable(&topic).filter(|_| !is_granted) {
                 Some(code) => refused.push((code, topic)),
                 None => {
                     let start = start_of(&places, &topic);
                     let membership = Membership::enter(&self.hub, &self.connection, &topic);
-                    joins.push((membership.clone(), filter, start));
+                    let asked = (!is_granted).then(|| session.clone());
+                    joins.push(Wanted { membership: membership.clone(), filter, start, asked });
                     self.memberships.push(membership);
                 }
             }
         }
+        self.session = Some(session);
         self.run(welcome(self.hub.clone(), self.connection.clone(), joins, refused));
     }
 
@@ -125,7 +126,9 @@ impl Client {
                 return self.malformed("the session is authenticated: send refresh");
             }
             (ClientFrame::Refresh { token }, _) => self.refresh(token).await,
-            (ClientFrame::Subscribe { topic, cursor, filter }, _) => self.subscribe(topic, cursor, filter),
+            (ClientFrame::Subscribe { topic, cursor, filter }, _) => {
+                self.subscribe(topic, cursor, filter).await;
+            }
             (ClientFrame::Unsubscribe { topic }, _) => self.unsubscribe(&topic, None),
             (ClientFrame::Ping, _) => self.send(&ServerFrame::Pong),
         }
@@ -158,12 +161,14 @@ impl Client {
         let end = session.end();
         self.connection.set_expires(end);
         self.hub.watch.expires(&self.connection);
-        let forbidden: Vec<Arc<str>> = self
-            .memberships
-            .iter()
-            .map(|membership| membership.topic.name.clone())
-            .filter(|topic| !session.allows(topic))
-            .collect();
+        self.memberships.retain(|membership| !membership.has_left());
+        let mut forbidden = Vec::new();
+        for membership in &self.memberships {
+            let topic = &membership.topic.name;
+            if !is_allowed(&self.hub, &session, topic).await {
+                forbidden.push(topic.clone());
+            }
+        }
         self.session = Some(session);
         forbidden.iter().for_each(|topic| self.unsubscribe(topic, Some("forbidden")));
         self.send(&ServerFrame::Refreshed { expires: (end != u64::MAX).then_some(end) });
@@ -172,20 +177,20 @@ impl Client {
     /// Returns the rights of the bearer of `token`, or `None` if there are none.
     async fn check(&self, token: String) -> Option<Session> {
         let authenticate = self.hub.authenticate.as_ref()?;
-        match self.hub.clock.timeout(AUTHENTICATION_LIMIT, authenticate.authenticate(token)).await {
+        match self.hub.clock.timeout(CHECK_LIMIT, authenticate.authenticate(token)).await {
             Ok(Ok(session)) => Some(session),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a token was refused");
                 None
             }
             Err(_) => {
-                tracing::warn!(limit = ?AUTHENTICATION_LIMIT, "the check of a token took too long");
+                tracing::warn!(limit = ?CHECK_LIMIT, "the check of a token took too long");
                 None
             }
         }
     }
 
-    fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
+    async fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
         let current = self.memberships.iter().position(|member| *member.topic.name == *topic);
         if let Some(member) = current.and_then(|index| self.memberships.get(index))
             && member.is_live()
@@ -194,7 +199,7 @@ impl Client {
         }
         // A join in progress is given up for this one.
         current.map(|index| self.memberships.swap_remove(index));
-        let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic) };
+        let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic).await };
         if let Some(code) = refusal {
             let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
             return self.send(&ServerFrame::Error { code, detail });
@@ -215,14 +220,24 @@ impl Client {
     }
 
     /// Returns the error code if the client may not subscribe to `topic`.
-    fn refusal(&self, topic: &str) -> Option<&'static str> {
-        if topic.is_empty() || topic.len() > TOPIC_LIMIT {
-            Some("malformed")
-        } else if !self.session.as_ref().is_some_and(|session| session.allows(topic)) {
-            Some("forbidden")
-        } else {
-            (self.memberships.len() >= self.hub.config.max_topics).then_some("too_many_topics")
+    async fn refusal(&mut self, topic: &str) -> Option<&'static str> {
+        if let Some(code) = self.unacceptable(topic) {
+            return Some(code);
         }
+        let is_allowed = match &self.session {
+            Some(session) => is_allowed(&self.hub, session, topic).await,
+            None => false,
+        };
+        (!is_allowed).then_some("forbidden")
+    }
+
+    /// Returns the error code if no client may subscribe to `topic`, or this one to no further topic.
+    fn unacceptable(&mut self, topic: &str) -> Option<&'static str> {
+        if topic.is_empty() || topic.len() > TOPIC_LIMIT {
+            return Some("malformed");
+        }
+        self.memberships.retain(|membership| !membership.has_left());
+        (self.memberships.len() >= self.hub.config.max_topics).then_some("too_many_topics")
     }
 
     fn unsubscribe(&mut self, topic: &str, reason: Option<&'static str>) {
@@ -260,18 +275,53 @@ impl Drop for Client {
     }
 }
 
+/// Returns whether `session` allows `topic`, within the time limit.
+async fn is_allowed(hub: &HubState, session: &Session, topic: &str) -> bool {
+    hub.clock.timeout(CHECK_LIMIT, session.allows(topic)).await.unwrap_or_else(|_| {
+        tracing::warn!(limit = ?CHECK_LIMIT, topic, "the permission for a topic took too long");
+        false
+    })
+}
+
+/// A topic that a session joins at its start.
+struct Wanted {
+    membership: Arc<Membership>,
+    filter: Filter,
+    start: Start,
+    /// The session whose permission is needed. `None`: the topic is granted.
+    asked: Option<Session>,
+}
+
+impl Wanted {
+    /// Begins to join the topic, or returns the name of a topic that is not allowed.
+    async fn begin(self, hub: Arc<HubState>, connection: Arc<Connection>) -> Result<Join, String> {
+        let Self { membership, filter, start, asked } = self;
+        let name = &membership.topic.name;
+        if let Some(session) = asked
+            && !is_allowed(&hub, &session, name).await
+        {
+            membership.leave();
+            return Err(name.to_string());
+        }
+        Ok(Join::begin(hub, connection, &membership, filter, start).await)
+    }
+}
+
 /// Sends the welcome frame, and joins the first topics of a session.
 async fn welcome(
     hub: Arc<HubState>,
     connection: Arc<Connection>,
-    topics: Vec<(Arc<Membership>, Filter, Start)>,
-    refused: Vec<(&'static str, String)>,
+    topics: Vec<Wanted>,
+    mut refused: Vec<(&'static str, String)>,
 ) {
-    let begin = topics.into_iter().map(|(membership, filter, start)| {
-        let (hub, connection) = (hub.clone(), connection.clone());
-        async move { Join::begin(hub, connection, &membership, filter, start).await }
-    });
-    let joins: Vec<Join> = futures_util::future::join_all(begin).await;
+    let begin = topics.into_iter().map(|wanted| wanted.begin(hub.clone(), connection.clone()));
+    let mut joins: Vec<Join> = Vec::new();
+    for begun in futures_util::future::join_all(begin).await {
+        match begun {
+            Ok(join) => joins.push(join),
+            Err(topic) => refused.push(("forbidden", topic)),
+        }
+    }
     let joined: Vec<JoinedTopic> = joins.iter().map(Join::joined).collect();
     let end = connection.expires();
     let frame = ServerFrame::Welcome {

@@ -64,6 +64,10 @@ impl Membership {
         self.hub.topics.leave(&self.topic.name, &*self.hub.backplane);
     }
 
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Relaxed)
+    }
+
     pub(super) fn is_live(&self) -> bool {
         self.live.load(Relaxed)
     }
