@@ -93,5 +93,5 @@ pub use cursor::CursorKey;
 pub use hub::{Hub, HubBuilder, HubConfig, Stats, TopicStats};
 pub use message::Encoding;
 pub use push::Push;
-pub use session::{Link, Outgoing, Session};
+pub use session::{Link, Outgoing, Session, session_topic};
 pub use topic::{Filter, SlowConsumer, TopicOptions};

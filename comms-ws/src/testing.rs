@@ -1,12 +1,12 @@
 //! An echo on the frames of the server, for tests of the protocol. Not part of the stable interface.
 
+use crate::body::Body;
 use crate::websocket::{
     decoder::{Decoder, Received, Violation},
     encoder,
     frame_header::Opcode,
     handshake::Handshake,
 };
-use crate::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};

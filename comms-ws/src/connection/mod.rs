@@ -1,18 +1,19 @@
 //! A connection of the hub: the bounded queue of what its client has not been sent, and the way to its socket.
 //!
 //! - `queue.rs`: the queue, its limits, and what is removed from it when it is full.
+//! - `peer.rs`: who the client is, and when it was last heard of.
 //! - `mod.rs`: writes to the socket from the publisher's side, and hands the rest to the task of the session.
 
+mod peer;
 mod queue;
 
 pub(crate) use queue::Item;
 
 use std::{
     fmt, io,
-    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::Duration,
@@ -24,6 +25,7 @@ use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::{close::Close, hub::state::HubState, message::Encoding, shard::Batch};
+use peer::Peer;
 use queue::{Queue, QueueLimits};
 
 /// A client of the hub.
@@ -33,20 +35,13 @@ use queue::{Queue, QueueLimits};
 /// for nothing else.
 pub(crate) struct Connection {
     pub(crate) id: u64,
-    /// The identity of the session for its client and in logs.
-    pub(crate) name: Uuid,
-    principal: Mutex<Option<Arc<str>>>,
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) peer: Peer,
     pub(crate) encoding: Encoding,
     /// The socket, if the publisher's side may write to it.
     socket: Option<TcpStream>,
     out: Mutex<Out>,
     waker: AtomicWaker,
     attention: AtomicBool,
-    /// When the client last sent a frame, in milliseconds of [`HubState::now`].
-    received: AtomicU64,
-    /// The time at which the session ends, in seconds after the Unix epoch.
-    expires: AtomicU64,
     hub: Arc<HubState>,
 }
 
@@ -57,6 +52,8 @@ struct Out {
     gone: bool,
     /// When the socket last took bytes while others waited.
     progress: u64,
+    /// The connection stands in the list of those that the watch looks at because bytes wait.
+    is_watched: bool,
 }
 
 /// What the task of a session has to do.
@@ -77,7 +74,6 @@ pub(crate) struct Opening {
     pub(crate) id: u64,
     pub(crate) name: Uuid,
     pub(crate) principal: Option<Arc<str>>,
-    pub(crate) address: Option<IpAddr>,
     pub(crate) encoding: Encoding,
     pub(crate) socket: Option<TcpStream>,
     pub(crate) expires: u64,
@@ -86,22 +82,18 @@ pub(crate) struct Opening {
 
 impl Connection {
     pub(crate) fn new(opening: Opening) -> Arc<Self> {
-        let Opening { id, name, principal, address, encoding, socket, expires, hub } = opening;
+        let Opening { id, name, principal, encoding, socket, expires, hub } = opening;
         let limits = QueueLimits { bytes: hub.config.queue_bytes, frames: hub.config.queue_frames };
         let queue = Queue::new(limits, encoding, hub.meters.clone());
-        let out = Out { queue, close: None, gone: false, progress: 0 };
+        let out = Out { queue, close: None, gone: false, progress: 0, is_watched: false };
         Arc::new(Self {
             id,
-            name,
-            principal: Mutex::new(principal),
-            address,
+            peer: Peer::new(name, principal, expires, hub.now()),
             encoding,
             socket,
             out: Mutex::new(out),
             waker: AtomicWaker::new(),
             attention: AtomicBool::new(false),
-            received: AtomicU64::new(hub.now()),
-            expires: AtomicU64::new(expires),
             hub,
         })
     }
@@ -179,7 +171,9 @@ impl Connection {
 
     fn begin_waiting(self: &Arc<Self>, out: &mut Out) {
         out.progress = self.hub.now();
-        self.hub.watch.waits(Arc::downgrade(self));
+        if !std::mem::replace(&mut out.is_watched, true) {
+            self.hub.watch.waits(Arc::downgrade(self));
+        }
         self.wake();
     }
 
@@ -273,51 +267,18 @@ impl Connection {
         self.socket.as_ref()
     }
 
-    /// Notes that the client has sent something.
-    pub(crate) fn heard(&self) {
-        self.received.store(self.hub.now(), Relaxed);
-    }
-
     /// Returns whether the client can send anything: an event stream has no direction from the client.
     pub(crate) fn hears(&self) -> bool {
         self.encoding != Encoding::EventStream
     }
 
-    /// Returns for how long the client has sent nothing.
-    pub(crate) fn silence(&self) -> Duration {
-        Duration::from_millis(self.hub.now().saturating_sub(self.received.load(Relaxed)))
-    }
-
-    /// Returns for how long the socket has taken nothing although bytes wait. `None`: nothing waits.
+    /// Returns for how long the socket has taken nothing although bytes wait. `None`: nothing waits, and the watch does not
+    /// look at this connection any more.
     pub(crate) fn stalled(&self) -> Option<Duration> {
-        let out = self.lock();
+        let mut out = self.lock();
         let waits = !out.queue.is_empty() && !out.is_closing();
+        out.is_watched = waits;
         waits.then(|| Duration::from_millis(self.hub.now().saturating_sub(out.progress)))
-    }
-
-    /// Returns the principal, or `None` if the client has not authenticated.
-    pub(crate) fn principal(&self) -> Option<String> {
-        self.principal_lock().as_deref().map(str::to_owned)
-    }
-
-    pub(crate) fn belongs_to(&self, principal: &str) -> bool {
-        self.principal_lock().as_deref() == Some(principal)
-    }
-
-    pub(crate) fn set_principal(&self, principal: &Arc<str>) {
-        *self.principal_lock() = Some(principal.clone());
-    }
-
-    fn principal_lock(&self) -> MutexGuard<'_, Option<Arc<str>>> {
-        self.principal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn expires(&self) -> u64 {
-        self.expires.load(Relaxed)
-    }
-
-    pub(crate) fn set_expires(&self, unix_seconds: u64) {
-        self.expires.store(unix_seconds, Relaxed);
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -342,7 +303,7 @@ impl Out {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Connection").field("name", &self.peer.name).finish_non_exhaustive()
     }
 }
 

@@ -79,7 +79,6 @@ impl Hub {
     }
 
     /// Returns a builder, for a hub with a backplane of several nodes or with tokens in frames.
-    #[must_use]
     pub fn builder(config: HubConfig, clock: Clock) -> HubBuilder {
         HubBuilder::new(config, clock)
     }
@@ -100,9 +99,7 @@ impl Hub {
             return Err(Error::invalid("hub: a push needs a topic and an id that are not empty"));
         }
         let body = serde_json::to_vec(push).map_err(Error::invalid)?;
-        for shard in self.0.shards() {
-            shard.room().await;
-        }
+        self.0.room().await;
         let retention = self.0.config.topics.of(topic).history;
         let publication = Publication { topic, id: &push.id, body: body.into(), retention };
         self.0.backplane.publish(publication).await
@@ -146,8 +143,7 @@ impl Hub {
         let admitted = self.0.registry.admit(Some(&session.principal), session.address, &self.0.config);
         let admission = admitted.map_err(Refusal::into_error)?;
         self.0.start();
-        let address = session.address;
-        let mut link = Link::open(&self.0, admission, Some(&session), address, encoding, None);
+        let mut link = Link::open(&self.0, admission, Some(&session), encoding, None);
         link.start(session, Vec::new(), cursor);
         Ok(link)
     }
@@ -156,7 +152,7 @@ impl Hub {
     /// number.
     pub fn disconnect(&self, principal: &str) -> usize {
         let connections = self.0.registry.connections();
-        let own = connections.iter().filter(|connection| connection.belongs_to(principal));
+        let own = connections.iter().filter(|connection| connection.peer.is(principal));
         own.map(|connection| connection.close(Close::DISCONNECTED)).count()
     }
 

@@ -57,7 +57,8 @@ impl Hub {
     #[must_use]
     pub fn present(&self, topic: &str) -> Vec<String> {
         let connections = self.0.shards().iter().flat_map(|shard| shard.connections_of(topic));
-        let mut present: Vec<String> = connections.filter_map(|connection| connection.principal()).collect();
+        let mut present: Vec<String> =
+            connections.filter_map(|connection| connection.peer.principal()).collect();
         present.sort_unstable();
         present.dedup();
         present

@@ -105,6 +105,16 @@ impl HubState {
         shards.get((connection % shards.len().max(1) as u64) as usize)
     }
 
+    /// Waits while the turns of a shard are full. After the end of the hub, nothing waits.
+    pub(crate) async fn room(&self) {
+        for shard in self.shards() {
+            tokio::select! {
+                () = shard.room() => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
     pub(crate) fn is_overfull(&self) -> bool {
         self.shards().iter().any(|shard| shard.is_overfull())
     }

@@ -56,8 +56,8 @@ impl Watch {
 
 impl State {
     fn add_expiry(&mut self, connection: &Arc<Connection>) {
-        if connection.expires() != u64::MAX {
-            self.expiries.entry(connection.expires()).or_default().push(Arc::downgrade(connection));
+        if connection.peer.expires() != u64::MAX {
+            self.expiries.entry(connection.peer.expires()).or_default().push(Arc::downgrade(connection));
         }
     }
 }
@@ -98,7 +98,7 @@ fn look_at_expiries(hub: &HubState) {
         std::mem::replace(&mut state.expiries, later)
     };
     for connection in due.into_values().flatten().filter_map(|connection| connection.upgrade()) {
-        if connection.expires() <= now {
+        if connection.peer.expires() <= now {
             connection.close(Close::TOKEN_EXPIRED);
         }
     }
@@ -116,7 +116,7 @@ fn ping(hub: &HubState, now: u64) {
         if !connection.is_open() {
             continue;
         }
-        if connection.hears() && connection.silence() >= interval * 2 {
+        if connection.hears() && connection.peer.silence(now) >= interval * 2 {
             connection.close(Close::SILENT);
             continue;
         }
@@ -131,6 +131,12 @@ impl HubState {
     /// get their pings together.
     pub(crate) fn next_ping(&self, now: u64) -> u64 {
         let wait = self.config.ping_interval.mul_f64(0.9 + 0.2 * self.clock.random_unit());
-        now + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+        let next = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        // Connections with about the same time share an entry of the list.
+        next - next % self.ping_step()
+    }
+
+    fn ping_step(&self) -> u64 {
+        (u64::try_from(self.config.ping_interval.as_millis()).unwrap_or(u64::MAX) / 64).max(1)
     }
 }

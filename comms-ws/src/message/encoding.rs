@@ -26,7 +26,9 @@ impl Encoding {
         match self {
             Self::Json => text.clone(),
             Self::WebSocket => encoder::frame(Opcode::Text, text),
-            Self::WebSocketDeflate => encoder::compressed(Opcode::Text, text),
+            Self::WebSocketDeflate => {
+                shorter(encoder::compressed(Opcode::Text, text), encoder::frame(Opcode::Text, text))
+            }
             Self::EventStream => {
                 let mut event = BytesMut::with_capacity(text.len() + 8);
                 event.put_slice(b"data: ");
@@ -45,4 +47,8 @@ impl Encoding {
             Self::EventStream => Bytes::from_static(b":\n\n"),
         }
     }
+}
+
+fn shorter(a: Bytes, b: Bytes) -> Bytes {
+    if a.len() < b.len() { a } else { b }
 }

@@ -3,15 +3,18 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    task::{Context, Waker},
+    time::Duration,
 };
 
 use tokio::task::AbortHandle;
 
 use super::{
     grant::Session,
-    join::{self, Join, Membership, Start},
+    join::{Join, Start},
+    membership::Membership,
+    permission::{Wanted, is_allowed},
+    rate::Rate,
 };
 use crate::{
     close::Close,
@@ -24,12 +27,10 @@ use crate::{
 
 /// The number of malformed frames at which the session is closed.
 const MALFORMED_LIMIT: u32 = 10;
-/// The burst of client frames, in seconds of the allowed rate.
-const BURST: f64 = 5.0;
 /// The maximum length of a topic name in bytes.
 const TOPIC_LIMIT: usize = 256;
-/// The time limit of the check of a token, and of the permission for a topic.
-const CHECK_LIMIT: Duration = Duration::from_secs(5);
+/// The time limit of the check of a token.
+const AUTHENTICATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// The state of the client.
 pub(super) struct Client {
@@ -41,15 +42,12 @@ pub(super) struct Client {
     /// Joins that wait for the backplane or for their client.
     tasks: Vec<AbortHandle>,
     malformed: u32,
-    /// The tokens of the rate limit.
-    tokens: f64,
-    refilled: Instant,
+    rate: Rate,
 }
 
 impl Client {
     pub(super) fn new(hub: Arc<HubState>, connection: Arc<Connection>) -> Self {
-        let refilled = hub.clock.now();
-        let tokens = f64::from(hub.config.client_frames_per_second) * BURST;
+        let rate = Rate::new(hub.config.client_frames_per_second, hub.clock.now());
         Self {
             hub,
             connection,
@@ -57,29 +55,30 @@ impl Client {
             memberships: Vec::new(),
             tasks: Vec::new(),
             malformed: 0,
-            tokens,
-            refilled,
+            rate,
         }
     }
 
     /// Starts the session with its rights: sends the welcome frame, and joins the topics that the application has
     /// granted, those of `topics`, and those of `cursor`, after which the client resumes.
     pub(super) fn start(&mut self, session: Session, topics: Vec<String>, cursor: Option<&str>) {
+        let session = self.with_own_topic(session);
         let max = self.hub.config.max_topics;
         let places =
             cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, cursor, max)).unwrap_or_default();
-        let mut wanted: Vec<(String, Filter)> = session.topics.clone();
         let more = topics.into_iter().chain(places.iter().map(|place| place.topic.clone()));
-        for topic in more {
+        let mut wanted: Vec<(String, Filter)> = Vec::new();
+        for (topic, filter) in
+            session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default())))
+        {
             if !wanted.iter().any(|(other, _)| *other == topic) {
-                wanted.push((topic, Filter::default()));
+                wanted.push((topic, filter));
             }
         }
-        let granted = session.topics.len();
         let mut refused = Vec::new();
         let mut joins = Vec::new();
-        for (index, (topic, filter)) in wanted.into_iter().enumerate() {
-            let is_granted = index < granted;
+        for (topic, filter) in wanted {
+            let is_granted = session.grants(&topic);
             match self.unacceptable(&topic).filter(|_| !is_granted) {
                 Some(code) => refused.push((code, topic)),
                 None => {
@@ -103,12 +102,8 @@ impl Client {
 
     /// Counts a frame of the client. Returns the close code if there are too many.
     pub(super) fn count_frame(&mut self) -> Result<(), Close> {
-        let now = self.hub.clock.now();
-        let rate = f64::from(self.hub.config.client_frames_per_second);
-        let refill = now.saturating_duration_since(self.refilled).as_secs_f64() * rate;
-        self.refilled = now;
-        self.tokens = (self.tokens + refill).min(rate * BURST) - 1.0;
-        if self.tokens < 0.0 { Err(Close::TOO_MANY) } else { Ok(()) }
+        let rate = self.hub.config.client_frames_per_second;
+        if self.rate.admit(rate, self.hub.clock.now()) { Ok(()) } else { Err(Close::TOO_MANY) }
     }
 
     /// Handles a message of the client. Returns the close code if the message ends the session.
@@ -143,8 +138,8 @@ impl Client {
     ) -> Result<(), Close> {
         let session = self.check(token).await.ok_or(Close::UNAUTHENTICATED)?;
         admission.assign(&session.principal, &self.hub.config).map_err(|_| Close::TOO_MANY_SESSIONS)?;
-        self.connection.set_principal(&session.principal);
-        self.connection.set_expires(session.end());
+        self.connection.peer.set_principal(&session.principal);
+        self.connection.peer.set_expires(session.end());
         self.hub.watch.expires(&self.connection);
         self.start(session, Vec::new(), cursor.as_deref());
         Ok(())
@@ -154,12 +149,13 @@ impl Client {
         let session = self.check(token).await;
         let is_same =
             |session: &Session| self.session.as_ref().is_some_and(|old| old.principal == session.principal);
-        let Some(session) = session.filter(is_same) else {
+        let session = session.filter(is_same).map(|session| self.with_own_topic(session));
+        let Some(session) = session else {
             let detail = "the token is not valid, or belongs to another user";
             return self.send(&ServerFrame::Error { code: "unauthorized", detail });
         };
         let end = session.end();
-        self.connection.set_expires(end);
+        self.connection.peer.set_expires(end);
         self.hub.watch.expires(&self.connection);
         self.memberships.retain(|membership| !membership.has_left());
         let mut forbidden = Vec::new();
@@ -174,17 +170,25 @@ impl Client {
         self.send(&ServerFrame::Refreshed { expires: (end != u64::MAX).then_some(end) });
     }
 
+    /// Adds the topic of the session itself, if the application wants it.
+    fn with_own_topic(&self, mut session: Session) -> Session {
+        if session.is_addressable {
+            session.topics.push((session_topic(&self.connection.peer.name.to_string()), Filter::default()));
+        }
+        session
+    }
+
     /// Returns the rights of the bearer of `token`, or `None` if there are none.
     async fn check(&self, token: String) -> Option<Session> {
         let authenticate = self.hub.authenticate.as_ref()?;
-        match self.hub.clock.timeout(CHECK_LIMIT, authenticate.authenticate(token)).await {
+        match self.hub.clock.timeout(AUTHENTICATION_LIMIT, authenticate.authenticate(token)).await {
             Ok(Ok(session)) => Some(session),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a token was refused");
                 None
             }
             Err(_) => {
-                tracing::warn!(limit = ?CHECK_LIMIT, "the check of a token took too long");
+                tracing::warn!(limit = ?AUTHENTICATION_LIMIT, "the check of a token took too long");
                 None
             }
         }
@@ -195,7 +199,7 @@ impl Client {
         if let Some(member) = current.and_then(|index| self.memberships.get(index))
             && member.is_live()
         {
-            return join::change_filter(&self.hub, &self.connection, member, filter);
+            return member.change_filter(&self.connection, filter);
         }
         // A join in progress is given up for this one.
         current.map(|index| self.memberships.swap_remove(index));
@@ -262,7 +266,7 @@ impl Client {
     /// Runs a task of this session. With the backplane in memory it ends at its first poll, and no task is spawned.
     fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         let mut task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
-        if let Poll::Pending = task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.tasks.retain(|task| !task.is_finished());
             self.tasks.push(self.hub.spawn(task));
         }
@@ -275,36 +279,14 @@ impl Drop for Client {
     }
 }
 
-/// Returns whether `session` allows `topic`, within the time limit.
-async fn is_allowed(hub: &HubState, session: &Session, topic: &str) -> bool {
-    hub.clock.timeout(CHECK_LIMIT, session.allows(topic)).await.unwrap_or_else(|_| {
-        tracing::warn!(limit = ?CHECK_LIMIT, topic, "the permission for a topic took too long");
-        false
-    })
-}
-
-/// A topic that a session joins at its start.
-struct Wanted {
-    membership: Arc<Membership>,
-    filter: Filter,
-    start: Start,
-    /// The session whose permission is needed. `None`: the topic is granted.
-    asked: Option<Session>,
-}
-
-impl Wanted {
-    /// Begins to join the topic, or returns the name of a topic that is not allowed.
-    async fn begin(self, hub: Arc<HubState>, connection: Arc<Connection>) -> Result<Join, String> {
-        let Self { membership, filter, start, asked } = self;
-        let name = &membership.topic.name;
-        if let Some(session) = asked
-            && !is_allowed(&hub, &session, name).await
-        {
-            membership.leave();
-            return Err(name.to_string());
-        }
-        Ok(Join::begin(hub, connection, &membership, filter, start).await)
-    }
+/// Returns the topic of a session with [`Session::addressable`]. `session` is the id of its frame `welcome`.
+///
+/// ```
+/// assert_eq!(comms_ws::session_topic("0193"), "session/0193");
+/// ```
+#[must_use]
+pub fn session_topic(session: &str) -> String {
+    format!("session/{session}")
 }
 
 /// Sends the welcome frame, and joins the first topics of a session.
@@ -323,9 +305,9 @@ async fn welcome(
         }
     }
     let joined: Vec<JoinedTopic> = joins.iter().map(Join::joined).collect();
-    let end = connection.expires();
+    let end = connection.peer.expires();
     let frame = ServerFrame::Welcome {
-        session: &connection.name.to_string(),
+        session: &connection.peer.name.to_string(),
         topics: &joined,
         ping_seconds: hub.config.ping_interval.as_secs(),
         expires: (end != u64::MAX).then_some(end),

@@ -20,6 +20,7 @@ pub struct Session {
     pub(crate) principal: Arc<str>,
     pub(crate) topics: Vec<(String, Filter)>,
     pub(crate) address: Option<IpAddr>,
+    pub(super) is_addressable: bool,
     allow: Option<Arc<AllowTopic>>,
     expires_at_unix: Option<u64>,
 }
@@ -35,7 +36,17 @@ impl Session {
     /// client subscribes to further topics.
     pub fn new(principal: impl Into<Arc<str>>, topics: Vec<String>) -> Self {
         let topics = topics.into_iter().map(|topic| (topic, Filter::default())).collect();
-        Self { principal: principal.into(), topics, address: None, allow: None, expires_at_unix: None }
+        let (address, is_addressable, allow, expires_at_unix) = (None, false, None, None);
+        Self { principal: principal.into(), topics, address, is_addressable, allow, expires_at_unix }
+    }
+
+    /// Subscribes the session to a topic of its own, `session/<id>`, from the start. The client reads the id from the frame
+    /// `welcome`, and names it to the application, which publishes to this device alone, from any node
+    /// ([`session_topic`](crate::session_topic)). Default: the session has no such topic.
+    #[must_use]
+    pub fn addressable(mut self) -> Self {
+        self.is_addressable = true;
+        self
     }
 
     /// Subscribes the session to the messages of `topic` that pass `filter`, from the start.

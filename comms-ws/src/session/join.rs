@@ -6,16 +6,14 @@
 //! join, so that a busy topic does not run away from them.
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
 use comms_core::Error;
 
+use super::membership::Membership;
 use crate::{
     backplane::{History, Position, Retention},
     connection::{Connection, Item},
@@ -31,53 +29,6 @@ use crate::{
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// The wait before the queue of a slow client is looked at again.
 const QUEUE_WAIT: Duration = Duration::from_millis(20);
-
-/// The membership of a session in a topic. Dropping it leaves the topic.
-pub(super) struct Membership {
-    hub: Arc<HubState>,
-    pub(super) topic: Arc<Topic>,
-    connection: u64,
-    left: AtomicBool,
-    /// The session gets the messages of the topic.
-    live: AtomicBool,
-}
-
-impl Membership {
-    pub(super) fn enter(hub: &Arc<HubState>, connection: &Connection, topic: &str) -> Arc<Self> {
-        let topic = hub.topics.enter(topic, || hub.config.topics.of(topic));
-        let (left, live) = Default::default();
-        Arc::new(Self { hub: hub.clone(), topic, connection: connection.id, left, live })
-    }
-
-    /// Leaves the topic. No message is sent to the session afterwards, besides those that a flusher writes now.
-    pub(super) fn leave(&self) {
-        {
-            // Under the lock of the feed, so that a join does not add the session afterwards.
-            let _feed = self.topic.feed.lock();
-            if self.left.swap(true, Relaxed) {
-                return;
-            }
-            if let Some(shard) = self.hub.shard_of(self.connection) {
-                shard.unsubscribe(&self.topic.name, self.connection);
-            }
-        }
-        self.hub.topics.leave(&self.topic.name, &*self.hub.backplane);
-    }
-
-    pub(super) fn has_left(&self) -> bool {
-        self.left.load(Relaxed)
-    }
-
-    pub(super) fn is_live(&self) -> bool {
-        self.live.load(Relaxed)
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
 
 /// Where a session begins in a topic.
 #[derive(Debug, Clone, Copy)]
@@ -198,7 +149,7 @@ impl Join {
         let Some(membership) = self.membership.upgrade() else { return true };
         let topic = self.topic.clone();
         let feed = topic.feed.lock();
-        if membership.left.load(Relaxed) {
+        if membership.has_left() {
             return true;
         }
         if let (Some(reached), Some(last)) = (self.reached, feed.last) {
@@ -226,7 +177,7 @@ impl Join {
         if let Some(shard) = self.hub.shard_of(self.connection.id) {
             shard.subscribe(&self.topic, subscriber);
         }
-        membership.live.store(true, Relaxed);
+        membership.set_live();
         true
     }
 
@@ -304,24 +255,5 @@ impl KeepRecent {
 impl Drop for KeepRecent {
     fn drop(&mut self) {
         self.0.feed.lock().end_join();
-    }
-}
-
-/// Gives a session that takes part in a topic another filter, and confirms it to the client.
-pub(super) fn change_filter(
-    hub: &HubState,
-    connection: &Arc<Connection>,
-    membership: &Membership,
-    filter: Filter,
-) {
-    let topic = &membership.topic;
-    // Under the lock of the feed, so that the cursor of the confirmation is that of the last message.
-    let feed = topic.feed.lock();
-    let cursor = feed.last.map(|position| cursor::token(&hub.cursor_keys, &topic.name, position));
-    let joined = JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None };
-    connection.send(Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined]));
-    let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-    if let Some(shard) = hub.shard_of(connection.id) {
-        shard.subscribe(topic, Subscriber { connection: connection.clone(), since: None, filter });
     }
 }

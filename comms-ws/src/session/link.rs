@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    net::IpAddr,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -58,7 +57,6 @@ impl Link {
         hub: &Arc<HubState>,
         admission: Admission,
         session: Option<&Session>,
-        address: Option<IpAddr>,
         encoding: Encoding,
         socket: Option<TcpStream>,
     ) -> Self {
@@ -66,7 +64,6 @@ impl Link {
             id: admission.id,
             name: hub.clock.uuid_v7(),
             principal: session.map(|session| session.principal.clone()),
-            address,
             encoding,
             socket,
             expires: session.map_or(u64::MAX, Session::end),
@@ -108,7 +105,7 @@ impl Link {
 
     /// Ends the session in `seconds`, unless its client authenticates before.
     pub(crate) fn expire_in(&self, seconds: u64) {
-        self.connection.set_expires(self.hub.clock.unix().as_secs() + seconds);
+        self.connection.peer.set_expires(self.hub.clock.unix().as_secs() + seconds);
         self.hub.watch.expires(&self.connection);
     }
 
@@ -117,13 +114,13 @@ impl Link {
         if close == Some(Close::TOO_SLOW) {
             self.hub.meters.slow_closed();
         }
-        let session = self.connection.name;
+        let session = self.connection.peer.name;
         tracing::debug!(%session, code = close.map(|close| close.code), "a session ended");
     }
 
     /// Counts a frame of the client, whatever its kind.
     pub(crate) fn count_frame(&mut self) -> Result<(), Close> {
-        self.connection.heard();
+        self.connection.peer.heard_at(self.hub.now());
         self.client.count_frame()
     }
 

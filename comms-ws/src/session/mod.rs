@@ -3,6 +3,9 @@
 //! - `grant.rs`: the principal, the topics and the expiry that the application grants.
 //! - `authenticate.rs`: the check of tokens that arrive in frames.
 //! - `client.rs`: the frames of the client, and the limits on them.
+//! - `rate.rs`: the limit on the rate of frames.
+//! - `permission.rs`: the permission for a topic.
+//! - `membership.rs`: the session as a member of a topic.
 //! - `join.rs`: how a session joins a topic, with what its client has missed.
 //! - `link.rs`: what a transport drives.
 
@@ -11,8 +14,12 @@ mod client;
 mod grant;
 mod join;
 mod link;
+mod membership;
+mod permission;
+mod rate;
 
 pub(crate) use authenticate::Authenticate;
+pub use client::session_topic;
 pub use grant::Session;
 pub(crate) use link::Pulled;
 pub use link::{Link, Outgoing};

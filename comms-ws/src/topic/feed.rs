@@ -6,7 +6,6 @@
 //! any more, all subscribers get a frame `missed`.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -15,17 +14,13 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use super::Topic;
+use super::{Topic, recent::Recent};
 use crate::{
     backplane::{History, Position, Retention},
     hub::state::HubState,
     message::Message,
 };
 
-/// The maximum number of messages that are held during a repair, or kept for sessions that join.
-const MAX_MESSAGES: usize = 1_000;
-/// The same in bytes.
-const MAX_BYTES: usize = 1024 * 1024;
 /// The size of one reading of the history, in bytes.
 pub(crate) const PAGE_BYTES: usize = 256 * 1024;
 /// The wait before a history that could not be read is read again.
@@ -167,7 +162,10 @@ impl State {
     }
 
     fn fan_out(&mut self, hub: &HubState, message: Arc<Message>) {
-        hub.shards().iter().for_each(|shard| shard.append(&message));
+        // The flushers of a hub that has ended do not take messages any more.
+        if !hub.stop.is_cancelled() {
+            hub.shards().iter().for_each(|shard| shard.append(&message));
+        }
         if self.joining > 0 {
             let size = message.size();
             self.recent.push_last(message, size);
@@ -237,9 +235,7 @@ impl State {
 /// Reads the messages that are missing after the last one, until the topic is complete.
 async fn repair(hub: Arc<HubState>, topic: Arc<Topic>, retention: Retention) {
     loop {
-        for shard in hub.shards() {
-            shard.room().await;
-        }
+        hub.room().await;
         let since = topic.feed.lock().last.unwrap_or(Position { epoch: 0, offset: 0 });
         match hub.backplane.history(&topic.name, retention, since, PAGE_BYTES).await {
             Ok(read) => {
@@ -256,54 +252,5 @@ async fn repair(hub: Arc<HubState>, topic: Arc<Topic>, retention: Retention) {
         if hub.topics.get(&topic.name).is_none_or(|current| !Arc::ptr_eq(&current, &topic)) {
             return;
         }
-    }
-}
-
-/// A bounded list in the order of arrival.
-pub(crate) struct Recent<T> {
-    items: VecDeque<(T, usize)>,
-    bytes: usize,
-}
-
-impl<T> Default for Recent<T> {
-    fn default() -> Self {
-        Self { items: VecDeque::new(), bytes: 0 }
-    }
-}
-
-impl<T> Recent<T> {
-    fn is_full(&self) -> bool {
-        self.items.len() >= MAX_MESSAGES || self.bytes >= MAX_BYTES
-    }
-
-    /// Appends an item, or discards it if the list is full.
-    fn push(&mut self, item: T, bytes: usize) {
-        if !self.is_full() {
-            self.bytes += bytes;
-            self.items.push_back((item, bytes));
-        }
-    }
-
-    /// Appends an item, and discards the first ones if the list is full.
-    fn push_last(&mut self, item: T, bytes: usize) {
-        while self.is_full()
-            && let Some((_, freed)) = self.items.pop_front()
-        {
-            self.bytes -= freed;
-        }
-        self.push(item, bytes);
-    }
-
-    fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
-        self.bytes = 0;
-        std::mem::take(&mut self.items).into_iter().map(|(item, _)| item)
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
-        self.items.iter().map(|(item, _)| item)
     }
 }

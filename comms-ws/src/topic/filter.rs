@@ -49,7 +49,7 @@ impl Filter {
     }
 
     pub(crate) fn passes(&self, head: &Head) -> bool {
-        let event = self.events.is_empty() || self.events.iter().any(|event| *event == head.event);
+        let event = self.events.is_empty() || self.events.contains(&head.event);
         let key = self.keys.is_empty() || head.key.as_ref().is_some_and(|key| self.keys.contains(key));
         event && key
     }

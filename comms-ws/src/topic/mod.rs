@@ -8,6 +8,7 @@
 pub(crate) mod feed;
 mod filter;
 mod options;
+mod recent;
 pub(crate) mod table;
 
 pub use filter::Filter;

@@ -48,7 +48,7 @@ fn accept_websocket(
     hub.start();
     let is_deflated = handshake.deflate.is_some();
     let resume = Resume::of(parts);
-    let accepted = websocket::Accepted { hub: hub.clone(), admission, session, address, is_deflated, resume };
+    let accepted = websocket::Accepted { hub: hub.clone(), admission, session, is_deflated, resume };
     websocket::spawn(accepted, upgrade);
     Ok(handshake.response())
 }
@@ -64,7 +64,7 @@ fn accept_events(
     let admission = hub.registry.admit(Some(&session.principal), address, &hub.config)?;
     hub.start();
     let resume = Resume::of(parts);
-    let mut link = Link::open(hub, admission, Some(&session), address, Encoding::EventStream, None);
+    let mut link = Link::open(hub, admission, Some(&session), Encoding::EventStream, None);
     link.start(session, resume.topics, resume.cursor.as_deref());
     Ok(sse::response(link, hub.clock.random_unit()))
 }

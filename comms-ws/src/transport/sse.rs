@@ -69,7 +69,7 @@ impl EventStream {
         let frame = ServerFrame::Close { code: close.code, reason: close.reason };
         let mut last = BytesMut::new();
         if close.code == close::GOING_AWAY {
-            let _ = write!(last, "retry: {}\n", self.link.hub.retry_after().as_millis());
+            let _ = writeln!(last, "retry: {}", self.link.hub.retry_after().as_millis());
         }
         last.put(Encoding::EventStream.encode(&frame.encode()));
         Poll::Ready(Some(last.freeze()))
@@ -88,8 +88,7 @@ impl EventStream {
 
     /// Advances the cursor by what an item carries. Returns whether it carries anything.
     fn advance(&mut self, item: &Item) -> bool {
-        let keys = self.link.hub.cursor_keys.clone();
-        let tokens = item.tokens(&keys);
+        let tokens = item.tokens(&self.link.hub.cursor_keys);
         for (topic, token) in &tokens {
             match self.tokens.iter_mut().find(|(other, _)| other == topic) {
                 Some((_, current)) => current.clone_from(token),

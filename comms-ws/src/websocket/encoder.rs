@@ -60,6 +60,7 @@ impl FrameBuffer {
     }
 
     /// Returns the payload.
+    #[cfg(test)]
     pub(crate) fn payload(&self) -> &[u8] {
         &self.0[HEADROOM..]
     }

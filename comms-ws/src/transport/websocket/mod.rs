@@ -8,7 +8,7 @@ mod direct;
 mod incoming;
 mod stream;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -33,7 +33,6 @@ pub(super) struct Accepted {
     pub(super) hub: Arc<HubState>,
     pub(super) admission: Admission,
     pub(super) session: Option<Session>,
-    pub(super) address: Option<IpAddr>,
     pub(super) is_deflated: bool,
     pub(super) resume: Resume,
 }
@@ -83,9 +82,9 @@ pub(super) fn spawn(accepted: Accepted, upgrade: OnUpgrade) {
 
 impl Accepted {
     fn open(self, socket: Option<TcpStream>) -> Link {
-        let Self { hub, admission, session, address, is_deflated, resume } = self;
+        let Self { hub, admission, session, is_deflated, resume } = self;
         let encoding = if is_deflated { Encoding::WebSocketDeflate } else { Encoding::WebSocket };
-        let mut link = Link::open(&hub, admission, session.as_ref(), address, encoding, socket);
+        let mut link = Link::open(&hub, admission, session.as_ref(), encoding, socket);
         match session {
             Some(session) => link.start(session, resume.topics, resume.cursor.as_deref()),
             None => link.expire_in(AUTHENTICATION_SECONDS),
