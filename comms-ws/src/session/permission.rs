@@ -7,7 +7,7 @@ use super::{
     join::{Join, Start},
     membership::Membership,
 };
-use crate::{connection::Connection, hub::state::HubState, topic::Filter};
+use crate::{hub::state::HubState, topic::Filter};
 
 /// The time limit of the look-up.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// Begins to join the topic, or returns the name of a topic that is not allowed.
-    pub(super) async fn begin(self, hub: Arc<HubState>, connection: Arc<Connection>) -> Result<Join, String> {
+    pub(super) async fn begin(self, hub: Arc<HubState>, page: usize) -> Result<Join, String> {
         let Self { membership, filter, start, asked } = self;
         let name = &membership.topic.name;
         if let Some(session) = asked
@@ -40,6 +40,6 @@ impl Wanted {
             membership.leave();
             return Err(name.to_string());
         }
-        Ok(Join::begin(hub, connection, &membership, filter, start).await)
+        Ok(Join::begin(hub, &membership, filter, start, page).await)
     }
 }

@@ -8,7 +8,7 @@ pub mod marketplace;
 mod process;
 mod stream;
 
-pub use client::{Ads, Buyer};
+pub use client::{Ads, Buyer, Socket};
 pub use databases::Databases;
 pub use marketplace::{Deployment, Marketplace};
 pub use process::Process;
