@@ -29,6 +29,7 @@ impl System {
             health: self.health.clone(),
             policies: self.policies.clone(),
             channels: self.channels.clone(),
+            sockets: self.sockets.clone(),
             holds: self.holds.clone(),
             sagas: self.sagas.clone(),
             projections: self.projections.clone(),
