@@ -146,8 +146,11 @@ mod tests {
         }
     }
 
-    /// A stream whose drop notes the correlation id of its context and the number of entered spans, and panics.
-    struct Stream(Entered, Arc<Mutex<Vec<(Option<String>, u32)>>>);
+    /// The correlation ids of the contexts, and the numbers of entered spans.
+    type Dropped = Arc<Mutex<Vec<(Option<String>, u32)>>>;
+
+    /// A stream whose drop notes where it happens, and panics.
+    struct Stream(Entered, Dropped);
 
     impl Body for Stream {
         type Data = Bytes;

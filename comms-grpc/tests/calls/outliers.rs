@@ -25,7 +25,7 @@ pub(crate) fn outlier(channel: &Channel, endpoint: usize) -> HostSnapshot {
 }
 
 /// Ejects after five failures in a row, for a short time.
-fn short() -> OutlierConfig {
+pub(crate) fn short() -> OutlierConfig {
     OutlierConfig::default()
         .consecutive_failures(5)
         .max_ejection_percent(50)
