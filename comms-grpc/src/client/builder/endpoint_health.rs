@@ -19,7 +19,7 @@ impl ChannelBuilder {
     /// with a proof, count as neither. An attempt of a [hedged](Self::hedge) call that another one was faster than is a
     /// failure only on trial, and only if the other one was sent later.
     pub fn outliers(mut self, outliers: impl Into<Option<OutlierConfig>>) -> Self {
-        self.outliers = outliers.into();
+        self.outliers = outliers.into().into();
         self
     }
 

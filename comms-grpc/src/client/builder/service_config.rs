@@ -2,8 +2,8 @@
 
 use comms_core::Error;
 
-use super::{ChannelBuilder, defaults};
-use crate::client::service_config::{Fixed, Outliers, ServiceConfig};
+use super::ChannelBuilder;
+use crate::client::service_config::{Fixed, ServiceConfig};
 
 impl ChannelBuilder {
     /// Sets the service config of gRPC: JSON with settings of the channel and of its methods, in the format of
@@ -99,13 +99,7 @@ impl ChannelBuilder {
         if self.health_check.is_none() {
             self.health_check.clone_from(&fixed.health_check);
         }
-        if self.outliers == Some(defaults::outliers()) {
-            match &fixed.choice.outliers {
-                Outliers::Unstated => {}
-                Outliers::Off => self.outliers = None,
-                Outliers::On(outliers) => self.outliers = Some(outliers.clone()),
-            }
-        }
+        self.outliers = std::mem::take(&mut self.outliers).or(fixed.choice.outliers.clone());
         Ok((config, fixed))
     }
 }
