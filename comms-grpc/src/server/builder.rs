@@ -169,7 +169,8 @@ impl Server {
     ///
     /// With [`descriptors`](Self::descriptors), a call of a unary or server-streaming method acquires its permit when its
     /// request has arrived as a whole, so that requests that never arrive hold no permit. A call that arrives while there is
-    /// no permit is refused before its request is read. Any other call acquires its permit with its headers.
+    /// no permit is refused before its request is read. Any other call acquires its permit with its headers. The memory of
+    /// requests on their way is bounded by [`ServerConfig::max_streams`] and [`ServerConfig::max_request_message`] alone.
     ///
     /// An adaptive limit measures the handlers of calls with one request message. A handler that is overloaded returns the
     /// rejection of its bulkhead by [`refused`](crate::refused).

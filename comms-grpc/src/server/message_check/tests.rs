@@ -1,3 +1,5 @@
+//! The bodies of requests and responses, frame by frame.
+
 use super::*;
 use futures::FutureExt;
 use std::{collections::VecDeque, future::poll_fn, time::Duration};

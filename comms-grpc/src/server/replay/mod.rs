@@ -265,31 +265,4 @@ impl fmt::Debug for Replay {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use comms_core::{clock::Clock, idempotency::MemoryStore};
-    use futures::FutureExt;
-
-    /// Returns the kind that decides about the lease of a call whose trailers have `code` and `message`.
-    fn kind(code: Code, message: &str) -> Option<ErrorKind> {
-        let mut trailers = HeaderMap::new();
-        Status::new(code, message).add_header(&mut trailers).unwrap();
-        let response = Response::new(Body::new(Stored::new(bytes::Bytes::new(), Some(trailers))));
-        let replay = Replay::new(Arc::new(MemoryStore::new(Clock::system())));
-        let (_, outcome) = replay.settle(response, &Clock::system()).now_or_never().unwrap();
-        outcome.err().map(|error| error.kind)
-    }
-
-    /// The handler has had its effect when tonic refuses to encode its response.
-    #[test]
-    fn a_response_that_cannot_be_encoded_keeps_the_lease() {
-        let text = "Error, encoded message length too large: found 9 bytes, the limit is: 8 bytes";
-        let encoded = kind(Code::OutOfRange, text).unwrap();
-        assert!(!encoded.is_without_effect(), "{encoded}");
-        assert!(kind(Code::OutOfRange, "no such page").unwrap().is_without_effect());
-        for code in [Code::PermissionDenied, Code::Unauthenticated, Code::Unimplemented, Code::NotFound] {
-            assert!(kind(code, "").unwrap().is_without_effect(), "{code:?}");
-        }
-        assert_eq!(kind(Code::Ok, ""), None);
-    }
-}
+mod tests;
