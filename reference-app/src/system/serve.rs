@@ -62,6 +62,7 @@ impl System {
                 let server = Server::new(routes)
                     .service_names([grpc_name])
                     .descriptors(DESCRIPTORS)
+                    .health(self.health.clone())
                     .config(limits.grpc(name, tls.server(name)?))
                     .clock(self.clock.clone());
                 let server = match tls.access(name, grpc_name, self.config.callers(name))? {
