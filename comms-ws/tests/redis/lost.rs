@@ -10,16 +10,16 @@ use crate::{
     server::{Server, config, node, shared_url},
 };
 
-/// Stores the next message of `topic` as the script does, without publishing it.
-async fn store_only(client: &mut MultiplexedConnection, prefix: &str, topic: &str, body: &str) -> u64 {
+/// Stores the next message of `topic` in one step, as the script does, and does not publish it.
+async fn store_only(client: &mut MultiplexedConnection, prefix: &str, topic: &str, body: &str) {
+    const STORE: &str = "
+        local offset = redis.call('HINCRBY', KEYS[1], 'top', 1)
+        local time = redis.call('TIME')[1] * 1000
+        redis.call('XADD', KEYS[2], offset .. '-0', 't', time, 'b', ARGV[1])";
     let key = |rest: &str| format!("{{{prefix}:{topic}}}:{rest}");
-    let offset: u64 =
-        redis::cmd("HINCRBY").arg(key("meta")).arg("top").arg(1).query_async(client).await.unwrap();
-    let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(client).await.unwrap();
-    let mut add = redis::cmd("XADD");
-    add.arg(key("log")).arg(format!("{offset}-0")).arg("t").arg(seconds * 1_000).arg("b").arg(body);
-    add.exec_async(client).await.unwrap();
-    offset
+    let mut store = redis::cmd("EVAL");
+    store.arg(STORE).arg(2).arg(key("meta")).arg(key("log")).arg(body);
+    store.exec_async(client).await.unwrap();
 }
 
 async fn client(url: &str) -> MultiplexedConnection {

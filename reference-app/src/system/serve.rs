@@ -29,6 +29,7 @@ impl System {
             health: self.health.clone(),
             policies: self.policies.clone(),
             channels: self.channels.clone(),
+            sockets: self.sockets.clone(),
             holds: self.holds.clone(),
             sagas: self.sagas.clone(),
             projections: self.projections.clone(),
@@ -61,6 +62,7 @@ impl System {
                 let server = Server::new(routes)
                     .service_names([grpc_name])
                     .descriptors(DESCRIPTORS)
+                    .health(self.health.clone())
                     .config(limits.grpc(name, tls.server(name)?))
                     .clock(self.clock.clone());
                 let server = match tls.access(name, grpc_name, self.config.callers(name))? {
