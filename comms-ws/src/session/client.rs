@@ -158,7 +158,7 @@ impl Client {
         let end = session.end();
         self.connection.peer.set_expires(end);
         self.hub.watch.expires(&self.connection);
-        self.memberships.retain(|membership| !membership.has_left());
+        self.memberships.retain(|membership| !membership.member.has_left());
         let mut forbidden = Vec::new();
         for membership in &self.memberships {
             let topic = &membership.topic.name;
@@ -243,7 +243,7 @@ impl Client {
         if topic.is_empty() || topic.len() > TOPIC_LIMIT {
             return Some("malformed");
         }
-        self.memberships.retain(|membership| !membership.has_left());
+        self.memberships.retain(|membership| !membership.member.has_left());
         (self.memberships.len() >= self.hub.config.max_topics).then_some("too_many_topics")
     }
 
