@@ -66,6 +66,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backplane;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod close;
 mod frame;
 mod handshake;
