@@ -207,25 +207,25 @@ struct Io<'a> {
     target: &'a Target,
 }
 
-type Read = Option<Result<Message, tokio_tungstenite::tungstenite::Error>>;
+type Fault = tokio_tungstenite::tungstenite::Error;
 
 impl Io<'_> {
-    async fn next(mut self, read: bool) -> Read {
+    async fn next(mut self, read: bool) -> Option<Result<Message, Fault>> {
         poll_fn(|cx| {
-            // Reading goes on while a write waits for the server, or two full connections would wait for each other.
-            if let Poll::Ready(Err(error)) = self.poll_write(cx) {
-                return Poll::Ready(Some(Err(error)));
+            // Reading goes on while a write waits for the server, or two full connections would wait for each other. A write
+            // that waits for its turn does not delay the flush of those before.
+            for written in [self.poll_enqueue(cx), self.socket.poll_flush_unpin(cx)] {
+                if let Poll::Ready(Err(error)) = written {
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
             if read { self.socket.poll_next_unpin(cx) } else { Poll::Pending }
         })
         .await
     }
 
-    /// Writes the queued frames that the rate allows.
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), tokio_tungstenite::tungstenite::Error>> {
+    /// Hands the queued frames that the rate allows to the socket.
+    fn poll_enqueue(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         while !self.outgoing.is_empty() {
             if let Some(paced) = self.paced.as_mut() {
                 ready!(paced.as_mut().poll(cx));
@@ -242,6 +242,6 @@ impl Io<'_> {
                 Err(at) => *self.paced = Some(Box::pin(self.target.clock.sleep(at - now))),
             }
         }
-        self.socket.poll_flush_unpin(cx)
+        Poll::Ready(Ok(()))
     }
 }
