@@ -1,5 +1,6 @@
-//! The client against a scripted server, and the clock of the client stands still unless a test moves it.
-#![allow(clippy::disallowed_methods)]
+//! The client against a scripted server. The clock of the client stands still unless a test moves it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
+#![allow(clippy::disallowed_methods, reason = "the limits of the tests are in real time")]
 
 mod drain;
 mod ends;

@@ -34,6 +34,10 @@ pub(super) struct State {
     granted: HashSet<String>,
     /// The granted topics that the application does not want.
     unwanted: HashSet<String>,
+    /// The topics of the last query. The server answers each in `welcome` or by an error.
+    asked: HashSet<String>,
+    /// The topics that the current session has joined.
+    joined: HashSet<String>,
     /// The topics whose offsets are not contiguous by design.
     sparse: HashSet<String>,
 }
@@ -43,18 +47,20 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        Self { places, wanted, granted, unwanted: HashSet::new(), sparse: HashSet::new() }
+        let (unwanted, asked, joined, sparse) = Default::default();
+        Self { places, wanted, granted, unwanted, asked, joined, sparse }
     }
 
     /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted topics.
+    /// The server joins each topic of the cursor without a filter.
     pub(super) fn query(&mut self) -> String {
-        let (mut topics, mut cursor) = (String::new(), Vec::new());
-        let mut granted: Vec<_> = self.granted.iter().filter(|topic| !self.is_wanted_whole(topic)).collect();
+        let mut granted: Vec<_> =
+            self.granted.iter().filter(|topic| !self.wanted.contains_key(*topic)).collect();
         granted.sort();
-        cursor.extend(granted.into_iter().filter_map(|topic| self.token(topic)));
+        let (mut topics, mut asked) = (String::new(), HashSet::new());
+        let mut cursor: Vec<String> = granted.into_iter().filter_map(|topic| self.token(topic)).collect();
         let mut len: usize = cursor.iter().map(|token| token.len() + 1).sum();
-        let mut asked = Vec::new();
-        for topic in self.wanted.keys().filter(|topic| self.is_wanted_whole(topic)) {
+        for topic in self.wanted.values().filter(|one| !one.has_filter()).map(|one| &one.topic) {
             let (pair, token) = (format!("topic={}&", encode(topic)), self.token(topic));
             len += pair.len() + token.as_ref().map_or(0, |token| token.len() + 1);
             if len > MAX_QUERY {
@@ -62,9 +68,10 @@ impl State {
             }
             topics.push_str(&pair);
             cursor.extend(token);
-            asked.push(topic.clone());
+            asked.insert(topic.clone());
         }
-        self.granted.extend(asked);
+        self.granted.extend(asked.iter().cloned());
+        self.asked = asked;
         match cursor.is_empty() {
             true => topics.trim_end_matches('&').to_owned(),
             false => format!("{topics}cursor={}", cursor.join(",")),
@@ -73,10 +80,6 @@ impl State {
 
     fn token(&self, topic: &str) -> Option<String> {
         self.places.get(topic)?.cursor().map(|cursor| encode(&cursor))
-    }
-
-    fn is_wanted_whole(&self, topic: &str) -> bool {
-        self.wanted.get(topic).is_some_and(|wanted| !wanted.has_filter())
     }
 
     /// Takes the topics of `welcome`. Returns the frames that subscribe to the other wanted topics, and unsubscribe from
@@ -91,6 +94,7 @@ impl State {
     ) -> Result<Vec<String>, Error> {
         let given: HashSet<String> = topics.iter().map(|one| one.topic.clone()).collect();
         self.sparse.clear();
+        self.joined.clear();
         self.unwanted.retain(|topic| given.contains(topic));
         for topic in topics {
             if !self.unwanted.contains(&topic.topic) {
@@ -103,7 +107,8 @@ impl State {
             lost.map(|(topic, _)| Entry::new(Item::Unsubscribed { topic, reason: Some("forbidden".into()) })),
         );
         let unsubscribe = self.unwanted.iter().map(|topic| ClientFrame::Unsubscribe { topic }.encode());
-        let rest = self.wanted.values().filter(|one| one.has_filter() || !given.contains(&one.topic));
+        let is_joined = |topic| given.contains(topic) || self.asked.contains(topic);
+        let rest = self.wanted.values().filter(|one| one.has_filter() || !is_joined(&one.topic));
         let frames = unsubscribe.chain(rest.map(|one| self.subscribe_frame(one))).collect();
         self.granted = given;
         Ok(frames)
@@ -132,6 +137,7 @@ impl State {
 
     fn forget(&mut self, topic: &str) {
         self.wanted.remove(topic);
+        self.joined.remove(topic);
         self.places.remove(topic);
     }
 
@@ -199,12 +205,17 @@ impl State {
             self.sparse.insert(topic.clone());
         }
         let token = parse(cursor)?;
+        let is_joined = !self.joined.insert(topic.clone());
         let before = self.places.remove(&topic);
         let resumed =
             before.as_ref().filter(|_| recovered == Some(true)).and_then(|b| b.resumed(token.clone()));
         let (place, item) = match (before, resumed) {
             (_, Some(place)) => (place, Item::Recovered { topic: topic.clone() }),
             (None, None) => (Place::at(token), Item::Subscribed { topic: topic.clone() }),
+            // The filter has changed: the events up to the token have arrived or did not pass.
+            (Some(before), None) if is_joined && recovered.is_none() => {
+                (before.skipped_to(token), Item::Subscribed { topic: topic.clone() })
+            }
             (Some(before), None) => {
                 let place = before.skipped_to(token);
                 let reason = match &place.token {
