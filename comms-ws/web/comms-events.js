@@ -327,7 +327,9 @@ class Connection {
     const socket = new this.#env.WebSocket(address(url, "ws", query()), protocols);
     this.#socket = socket;
     socket.onmessage = ({ data }) => this.#read(data);
-    // A browser does not show why a handshake was refused: the code is 1006.
+    // A browser does not show why a handshake was refused: the code is 1006. Not every environment reports the close after
+    // an error.
+    socket.onerror = () => this.end(Failure.closed(1006, "the WebSocket failed"));
     socket.onclose = ({ code, reason }) => this.end(Failure.closed(code, reason));
   }
 
@@ -362,6 +364,7 @@ class Connection {
     this.#lastRead = this.#env.now();
     try {
       const frame = JSON.parse(data);
+      if (typeof frame?.type !== "string") throw new Error("it has no type");
       if (frame.type === "close") return this.end(Failure.closed(frame.code, frame.reason, frame.retry_ms ?? 0));
       if (this.isWelcome) {
         if (frame.type === "refreshed") this.#scheduleRefresh(frame.expires);
@@ -467,7 +470,7 @@ class Connection {
       socket.onmessage = socket.onclose = null;
       // A socket that is closed while it connects reports an error.
       socket.onerror = () => {};
-      socket.close();
+      socket.close(1000);
     }
     this.#on.end(this, failure);
   }
@@ -667,7 +670,7 @@ export class CommsEvents extends EventTarget {
     this.#opening = null;
     this.#current = connection;
     this.#refused = false;
-    this.#blocked = 0;
+    this.#blocked = isSse ? BLOCKED_AFTER : 0;
     this.#hadSocket ||= !isSse;
     old?.close();
     this.#cancel();
