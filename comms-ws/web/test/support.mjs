@@ -166,6 +166,7 @@ export class Server {
 
   #upgrade(request, socket, head) {
     this.requests.push("ws");
+    socket.on("error", () => {}); // the client may reset a connection that is refused
     if (this.isBlocked || this.status !== 200) {
       return socket.end(`HTTP/1.1 ${this.status === 200 ? 502 : this.status} no\r\ncontent-length: 0\r\n\r\n`);
     }
