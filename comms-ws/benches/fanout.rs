@@ -17,13 +17,12 @@ use std::{
 
 use axum::{
     Router,
-    extract::{WebSocketUpgrade, ws::Message},
-    http::HeaderMap,
+    extract::{Request, WebSocketUpgrade, ws::Message},
     routing::get,
     serve::ListenerExt,
 };
 use comms_core::clock::Clock;
-use comms_ws::{Hub, HubConfig, Push, Session};
+use comms_ws::{Hub, HubConfig, Push, Session, TopicOptions};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -43,17 +42,23 @@ async fn main() {
 }
 
 async fn through_hub(burst: usize) -> f64 {
-    let config = HubConfig::default().max_sessions_per_principal(CLIENTS);
+    // Without offsets all messages have the same length, by which the clients count.
+    let topic = TopicOptions::default().without_history();
+    let config = HubConfig::default().max_sessions_per_principal(CLIENTS).topic("all", topic);
     let hub = Hub::new(config, Clock::system()).unwrap();
     let routes = {
         let hub = hub.clone();
-        let open = |headers: HeaderMap, upgrade: WebSocketUpgrade| async move {
-            hub.accept(upgrade, &headers, Session::new("all", vec!["all".into()]))
-        };
+        let open =
+            |request: Request| async move { hub.accept(request, Session::new("all", vec!["all".into()])) };
         Router::new().route("/", get(open))
     };
     let push = push();
-    measure(routes, burst, move || hub.publish("all", &push)).await
+    let shared = Arc::new((hub, push));
+    let publish = move || {
+        let shared = shared.clone();
+        async move { shared.0.publish("all", &shared.1).await.map(|_| ()).unwrap() }
+    };
+    measure(routes, burst, publish).await
 }
 
 async fn through_simple_server(burst: usize) -> f64 {
@@ -71,17 +76,17 @@ async fn through_simple_server(burst: usize) -> f64 {
     };
     let push = push();
     let routes = Router::new().route("/", get(open));
-    measure(routes, burst, move || drop(sender.send(serde_json::to_string(&push).unwrap()))).await
+    let publish = move || {
+        let _ = sender.send(serde_json::to_string(&push).unwrap());
+        std::future::ready(())
+    };
+    measure(routes, burst, publish).await
 }
 
 fn push() -> Push {
-    Push {
-        id: "order-service/01930000-0000-7000-8000-000000000000".into(),
-        event: "order.status.changed.v1".into(),
-        time: "2026-11-21T07:00:00.123Z".into(),
-        traceparent: None,
-        data: serde_json::json!({"text": "x".repeat(240)}),
-    }
+    let id = "order-service/01930000-0000-7000-8000-000000000000";
+    let time = Some("2026-11-21T07:00:00.123Z".into());
+    Push { time, ..Push::new(id, "order.status.changed.v1", serde_json::json!({"text": "x".repeat(240)})) }
 }
 
 /// The bytes that have arrived at all clients together, and the number of bytes to wait for.
@@ -93,7 +98,10 @@ struct Arrived {
 }
 
 /// Publishes in bursts, each after the previous burst has arrived at all clients. Returns the deliveries per second.
-async fn measure(routes: Router, burst: usize, publish: impl Fn() + Send + 'static) -> f64 {
+async fn measure<F>(routes: Router, burst: usize, publish: impl Fn() -> F + Send + 'static) -> f64
+where
+    F: Future<Output = ()> + Send,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     // With Nagle's algorithm, a small write would wait for the acknowledgement of the previous write.
@@ -107,7 +115,7 @@ async fn measure(routes: Router, burst: usize, publish: impl Fn() + Send + 'stat
     let bursts = async move {
         tokio::time::sleep(Duration::from_millis(200)).await;
         arrived.bytes.store(0, Relaxed);
-        publish();
+        publish().await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         let bytes_per_push = arrived.bytes.swap(0, Relaxed);
         let clock = Clock::system();
@@ -115,7 +123,9 @@ async fn measure(routes: Router, burst: usize, publish: impl Fn() + Send + 'stat
         while clock.now() - started < RUN {
             published += burst;
             arrived.expected.store(published * bytes_per_push, Relaxed);
-            (0..burst).for_each(|_| publish());
+            for _ in 0..burst {
+                publish().await;
+            }
             arrived.all.notified().await;
         }
         (published * CLIENTS) as f64 / (clock.now() - started).as_secs_f64()

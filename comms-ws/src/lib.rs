@@ -1,51 +1,54 @@
-//! Fan-out of pushes to WebSockets: a hub, sessions with bounded queues, and topics.
+//! Fan-out of pushes to clients over WebSocket and server-sent events: a hub, topics with history, sessions with bounded
+//! queues, and clients that resume.
 //!
 //! # The problem
-//! One push goes to many sockets. Each of them may be slow, vanish without closing, or be hostile. A server that waits
-//! for each socket is as slow as the slowest client, a server that queues without a bound runs out of memory, and a
-//! server that drops pushes silently leaves clients with stale state.
+//! One push goes to many clients. Each of them may be slow, vanish without closing, reconnect, or be hostile. A server that
+//! waits for each socket is as slow as the slowest client, a server that queues without a bound runs out of memory,
+//! and a server that drops pushes silently leaves clients with stale state.
 //!
 //! # The promise
-//! - [`Hub::publish`] encodes a push once and never blocks.
+//! - [`Hub::publish`] encodes a push once, for any number of sessions, and never waits for a client.
 //! - All sessions of a topic receive its pushes in the same order, each push at most once.
-//! - A session whose queue exceeds its limit is closed with [`close::TOO_SLOW`]. No push is skipped silently: a client
-//!   that stays connected has missed nothing since it subscribed, and a client that was closed reads by REST what it
-//!   missed.
+//! - In a topic with history, which is the default, each push has an offset. A client that reconnects with its cursor
+//!   receives every push that it has missed, in order and once, or learns that some are lost: never a part of them
+//!   silently. The cursor is signed, works on all nodes, and is the `Last-Event-ID` of an event stream.
+//! - A session whose queue is full is closed, or loses the oldest messages, or keeps the newest message of each key, as
+//!   the topic says ([`SlowConsumer`]). It is notified of what it has lost.
 //! - A slow session delays neither the publisher nor other sessions.
-//! - [`HubConfig`] limits the memory of each session, the number of sessions and topics, the size and rate of client
-//!   frames, the time without a frame, and the time of each write.
+//! - [`HubConfig`] limits the memory of each session, the number of sessions in all, of a user and of an address, the
+//!   number of topics, the size and rate of client frames, the time without a frame, and the time of each write.
 //!
 //! # What breaks it
-//! - A push is not stored. A client misses what was published before it subscribed or while it was not connected, and
-//!   what was queued when the process died. The database must hold the state, and the push is only a hint to read it.
-//! - An event may be pushed again by the application, for example after a crash. [`Push::id`] identifies duplicates.
+//! - Messages in a topic without history have no offset. A client misses what was published while it was not connected.
+//! - The history is bounded by number and age. A client that was away for longer learns that messages are lost, and reads
+//!   the state from the application.
+//! - With the backplane in memory ([`backplane::Memory`]) the history ends with the process.
 //! - A callback of [`Session::allow`] that blocks delays other sessions.
 //!
 //! # Example
 //! ```
-//! use axum::{Router, extract::{State, WebSocketUpgrade}, routing::get};
-//! use axum::{http::{HeaderMap, StatusCode}, response::{IntoResponse, Response}};
+//! use axum::{Router, extract::{Request, State}, routing::get};
+//! use axum::{http::StatusCode, response::{IntoResponse, Response}};
 //! use comms_core::clock::Clock;
 //! use comms_ws::{Hub, HubConfig, Push, Session, credentials};
 //!
-//! async fn open(State(hub): State<Hub>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+//! // One route for WebSockets and event streams.
+//! async fn events(State(hub): State<Hub>, request: Request) -> Response {
 //!     // A service verifies the token. Here the token is the name of the user.
-//!     let Some(user) = credentials(&headers) else { return StatusCode::UNAUTHORIZED.into_response() };
-//!     let session = Session::new(user, vec![format!("user/{user}")]).allow(|topic| topic == "news");
-//!     hub.accept(upgrade, &headers, session)
+//!     let Some(user) = credentials(request.headers()).map(str::to_owned) else {
+//!         return StatusCode::UNAUTHORIZED.into_response();
+//!     };
+//!     let session = Session::new(&*user, vec![format!("user/{user}")]).allow(|topic| topic == "news");
+//!     hub.accept(request, session).into_response()
 //! }
 //!
-//! # fn main() -> Result<(), comms_core::Error> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), comms_core::Error> {
 //! let config = HubConfig::default().origins(["https://shop.example"]).max_sessions(50_000);
 //! let hub = Hub::new(config, Clock::system())?;
-//! let routes: Router = Router::new().route("/v1/events", get(open)).with_state(hub.clone());
-//! hub.publish("user/ann", &Push {
-//!     id: "order-service/0193".into(),
-//!     event: "order.status.changed.v1".into(),
-//!     time: "2026-11-21T07:00:00.123Z".into(),
-//!     traceparent: None,
-//!     data: serde_json::json!({"status": "PAID"}),
-//! });
+//! let routes: Router = Router::new().route("/v1/events", get(events)).with_state(hub.clone());
+//! let push = Push::new("order-service/0193", "order.status.changed.v1", serde_json::json!({"status": "PAID"}));
+//! hub.publish("user/ann", &push).await?;
 //! # drop(routes);
 //! # Ok(())
 //! # }
@@ -54,29 +57,43 @@
 //! # Main types
 //! | item | role |
 //! |---|---|
-//! | [`Hub`], [`HubConfig`], [`Stats`] | accepts sessions and publishes to them, its limits, and its current load |
-//! | [`Session`] | the principal, the topics and the expiry that the application grants to a socket |
+//! | [`Hub`], [`HubConfig`], [`HubBuilder`] | accepts sessions and publishes to them; its limits; its keys, backplane and check of tokens |
+//! | [`Session`] | the principal, the topics and the expiry that the application grants to a client |
 //! | [`Push`] | the message that is published |
+//! | [`TopicOptions`], [`SlowConsumer`], [`Filter`] | the history of a topic, what happens to slow clients, and the part of a topic that a client wants |
+//! | [`backplane`] | the seam to other nodes, and the backplane of a single one |
+//! | [`Link`], [`Encoding`] | the seam for further transports |
 //! | [`credentials`], [`SUBPROTOCOL`] | the token of a handshake, and the subprotocol of the frames |
 //! | [`close`] | the close codes |
-//!
-//! # Limitations
-//! A hub reaches the sessions of its own process only. WebSocket is the only transport. A client cannot resume a
-//! session.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backplane;
+mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod close;
-mod frame;
-mod handshake;
+mod connection;
+mod credentials;
+mod cursor;
 mod hub;
+mod message;
+mod protocol;
 mod push;
+mod refusal;
 mod session;
+mod shard;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
+mod topic;
+mod transport;
+mod websocket;
 
-pub use axum;
-pub use handshake::{SUBPROTOCOL, credentials};
-pub use hub::{Hub, HubConfig, Stats};
+pub use body::Body;
+pub use credentials::{SUBPROTOCOL, credentials};
+pub use cursor::CursorKey;
+pub use hub::{Hub, HubBuilder, HubConfig, Stats, TopicStats};
+pub use message::Encoding;
 pub use push::Push;
-pub use session::Session;
+pub use session::{Link, Outgoing, Session, session_topic};
+pub use topic::{Filter, SlowConsumer, TopicOptions};

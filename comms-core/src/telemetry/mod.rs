@@ -88,6 +88,8 @@ pub const WS_SESSIONS: &str = "comms_ws_sessions";
 pub const WS_DELIVERED: &str = "comms_ws_delivered_total";
 /// Counter: sessions closed because their client read too slowly.
 pub const WS_SLOW_CLOSED: &str = "comms_ws_slow_closed_total";
+/// Counter: messages removed from the queue of a slow session, whose client was notified.
+pub const WS_DROPPED: &str = "comms_ws_dropped_total";
 /// Gauge, bytes: bytes in the queues of all sockets.
 pub const WS_QUEUED_BYTES: &str = "comms_ws_queued_bytes";
 /// Histogram, seconds: calls through a policy, by `name` and `outcome`.

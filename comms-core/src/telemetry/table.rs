@@ -96,6 +96,7 @@ pub const METRICS: &[Metric] = &[
     gauge(WS_SESSIONS, "Open WebSocket sessions"),
     counter(WS_DELIVERED, "Frames written to sockets"),
     counter(WS_SLOW_CLOSED, "Sessions closed because their client read too slowly"),
+    counter(WS_DROPPED, "Messages removed from the queue of a slow session"),
     Metric {
         name: WS_QUEUED_BYTES,
         kind: MetricKind::Gauge,

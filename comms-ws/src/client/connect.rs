@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{Error, ErrorKind, clock::Clock};
-use futures::{StreamExt, future::BoxFuture};
+use futures_util::{StreamExt, future::BoxFuture};
 use http::{HeaderValue, Uri, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use comms_core::Error;
-use futures::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 
 use super::{
     cursor::Place,

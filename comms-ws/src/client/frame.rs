@@ -4,6 +4,8 @@ use comms_core::Error;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
+use crate::Filter;
+
 /// A frame from the server.
 #[derive(Debug)]
 pub(super) enum ServerFrame {
@@ -121,19 +123,11 @@ pub(super) enum ClientFrame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        filter: Option<FilterFrame<'a>>,
+        filter: Option<&'a Filter>,
     },
     Unsubscribe {
         topic: &'a str,
     },
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct FilterFrame<'a> {
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(super) events: &'a [String],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(super) keys: &'a [String],
 }
 
 impl ClientFrame<'_> {

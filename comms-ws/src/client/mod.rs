@@ -2,7 +2,7 @@
 //!
 //! # Example
 //! ```no_run
-//! use comms_ws::client::{Client, Item, Subscription};
+//! use comms_ws::{Filter, client::{Client, Item, Subscription}};
 //!
 //! #[derive(serde::Deserialize)]
 //! struct OrderStatus { order_id: String, status: String }
@@ -13,7 +13,7 @@
 //! # async fn main() -> Result<(), comms_core::Error> {
 //! let (client, mut events) = Client::builder("ws://127.0.0.1:8080/v1/events")
 //!     .token(access_token)
-//!     .topic(Subscription::new("orders").event("order.status.changed.v1"))
+//!     .topic(Subscription::new("orders").filter(Filter::default().event("order.status.changed.v1")))
 //!     .connect()?;
 //! while let Some(item) = events.next().await {
 //!     match item? {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use comms_core::clock::{Clock, Sleep};
-use futures::future::BoxFuture;
+use futures_util::future::BoxFuture;
 
 use super::{connect::Connection, failure::Failure};
 

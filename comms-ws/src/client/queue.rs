@@ -83,7 +83,7 @@ impl Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::{FutureExt, future::poll_fn};
+    use futures_util::{FutureExt, future::poll_fn};
 
     fn entries(lens: &[usize]) -> VecDeque<Entry> {
         let item = || Item::Connected { session: String::new() };

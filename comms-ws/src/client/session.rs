@@ -10,7 +10,7 @@ use std::{
 };
 
 use comms_core::{Error, clock::Sleep};
-use futures::{SinkExt, StreamExt, future::BoxFuture};
+use futures_util::{SinkExt, StreamExt, future::BoxFuture};
 use tokio_tungstenite::tungstenite::{
     Bytes, Message, Utf8Bytes,
     protocol::{CloseFrame, frame::coding::CloseCode},

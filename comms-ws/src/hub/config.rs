@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use comms_core::Error;
 
-use crate::handshake::MAX_QUEUE_BYTES;
+use crate::topic::{TopicOptions, TopicRules};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The limits of a [`Hub`](crate::Hub), which [`Hub::new`](crate::Hub::new) checks.
 ///
-/// A session holds at most [`queue_bytes`](#structfield.queue_bytes) of queued frames, and a write buffer of 16 KiB or
-/// of one frame, whichever is larger. The sessions of a topic share the memory of its queued frames.
+/// A session holds at most [`queue_bytes`](#structfield.queue_bytes) of queued frames, and the rest of one more. The
+/// sessions of a topic share the memory of its queued frames.
 ///
 /// ```
 /// use comms_ws::HubConfig;
@@ -25,16 +25,18 @@ pub struct HubConfig {
     /// without `Origin` does not come from a page, and is not checked. Default empty: every request with an `Origin` is
     /// refused.
     pub origins: Vec<String>,
-    /// The maximum number of bytes in the queue of a session. A session that exceeds it is closed as too slow. Default
-    /// 1 MiB, maximum 17 KiB below [`usize::MAX`].
+    /// The maximum number of bytes in the queue of a session. What
+    /// happens to a session that exceeds it is an option of the topic. Default 1 MiB.
     pub queue_bytes: usize,
-    /// The maximum number of frames in the queue of a session. A session that exceeds it is closed as too slow. Default
-    /// 1,000.
+    /// The maximum number of frames in the queue of a session. As with
+    /// [`queue_bytes`](#structfield.queue_bytes). Default 1,000.
     pub queue_frames: usize,
     /// The maximum number of open sessions. Default 10,000.
     pub max_sessions: usize,
     /// The maximum number of open sessions of one principal. Default 20.
     pub max_sessions_per_principal: usize,
+    /// The maximum number of open sessions of one address ([`Session::address`](crate::Session::address)). Default 1,000.
+    pub max_sessions_per_address: usize,
     /// The maximum number of topics of a session, checked when its client subscribes to a further topic. Default 100.
     pub max_topics: usize,
     /// The maximum size of a message of a client, in bytes. Default 4 KiB.
@@ -49,6 +51,11 @@ pub struct HubConfig {
     pub write_timeout: Duration,
     /// The maximum duration of the close handshake. Default 2 s.
     pub close_timeout: Duration,
+    /// Whether WebSocket clients that offer it get compressed messages (RFC 7692). A message is compressed once for all of
+    /// them. Default `false`: compression costs processor time, and memory in the client.
+    pub compression: bool,
+    /// The options of topics by prefix, see [`topic`](Self::topic).
+    pub(crate) topics: TopicRules,
 }
 
 impl Default for HubConfig {
@@ -59,12 +66,15 @@ impl Default for HubConfig {
             queue_frames: 1_000,
             max_sessions: 10_000,
             max_sessions_per_principal: 20,
+            max_sessions_per_address: 1_000,
             max_topics: 100,
             max_client_frame: 4 * 1024,
             client_frames_per_second: 10,
             ping_interval: Duration::from_secs(25),
             write_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
+            compression: false,
+            topics: TopicRules::default(),
         }
     }
 }
@@ -103,6 +113,29 @@ impl HubConfig {
     #[must_use]
     pub const fn max_sessions_per_principal(mut self, max_sessions_per_principal: usize) -> Self {
         self.max_sessions_per_principal = max_sessions_per_principal;
+        self
+    }
+
+    /// Sets the maximum number of open sessions of one address
+    /// ([`max_sessions_per_address`](#structfield.max_sessions_per_address)).
+    #[must_use]
+    pub const fn max_sessions_per_address(mut self, max_sessions_per_address: usize) -> Self {
+        self.max_sessions_per_address = max_sessions_per_address;
+        self
+    }
+
+    /// Sets the options of all topics whose name begins with `prefix`. The longest prefix counts. Topics without a rule
+    /// have the default options.
+    #[must_use]
+    pub fn topic(mut self, prefix: impl Into<String>, options: TopicOptions) -> Self {
+        self.topics.set(prefix.into(), options);
+        self
+    }
+
+    /// Sets whether messages are compressed ([`compression`](#structfield.compression)).
+    #[must_use]
+    pub const fn compression(mut self, compression: bool) -> Self {
+        self.compression = compression;
         self
     }
 
@@ -157,6 +190,7 @@ impl HubConfig {
             ("queue_frames", self.queue_frames == 0),
             ("max_sessions", self.max_sessions == 0),
             ("max_sessions_per_principal", self.max_sessions_per_principal == 0),
+            ("max_sessions_per_address", self.max_sessions_per_address == 0),
             ("max_topics", self.max_topics == 0),
             ("max_client_frame", self.max_client_frame == 0),
             ("client_frames_per_second", self.client_frames_per_second == 0),
@@ -167,12 +201,7 @@ impl HubConfig {
         if let Some((limit, _)) = limits.iter().find(|(_, zero)| *zero) {
             return Err(Error::invalid(format!("hub: {limit} must be greater than zero")));
         }
-        if self.queue_bytes > MAX_QUEUE_BYTES {
-            return Err(Error::invalid(format!(
-                "hub: queue_bytes is {}, the maximum is {MAX_QUEUE_BYTES}",
-                self.queue_bytes
-            )));
-        }
+        self.topics.validate()?;
         if self.ping_interval > DAY {
             return Err(Error::invalid(format!(
                 "hub: ping_interval is {:?}, the maximum is one day",
@@ -187,11 +216,10 @@ impl HubConfig {
         }
     }
 
-    /// Returns the maximum number of bytes that are read of a message. It exceeds `max_client_frame`, so that the
-    /// client of a message slightly over the limit gets a close frame. The close frame would be lost if bytes were left
-    /// unread.
-    pub(crate) fn read_limit(&self) -> usize {
-        self.max_client_frame.saturating_mul(4)
+    /// Returns the time between two looks at all sessions: a fraction of the limits that are checked then.
+    pub(crate) fn tick(&self) -> Duration {
+        let finest = self.ping_interval.min(self.write_timeout) / 8;
+        finest.clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 }
 
@@ -225,8 +253,7 @@ mod tests {
             assert!(with(bad).is_err(), "{bad}");
         }
         assert!(HubConfig::default().queue_frames(0).validated().is_err());
-        assert!(HubConfig::default().queue_bytes(MAX_QUEUE_BYTES).validated().is_ok());
-        let error = HubConfig::default().queue_bytes(MAX_QUEUE_BYTES + 1).validated().unwrap_err();
+        let error = HubConfig::default().queue_frames(0).validated().unwrap_err();
         assert_eq!(error.kind, comms_core::ErrorKind::Invalid);
         assert!(HubConfig::default().ping_interval(Duration::MAX).validated().is_err());
         assert!(HubConfig::default().ping_interval(Duration::ZERO).validated().is_err());

@@ -9,8 +9,10 @@ pub(crate) struct Meters {
     sessions: Gauge,
     delivered: Counter,
     slow_closed: Counter,
+    dropped: Counter,
     queued_gauge: Gauge,
     queued: AtomicUsize,
+    held: AtomicUsize,
 }
 
 impl Meters {
@@ -19,8 +21,10 @@ impl Meters {
             sessions: metrics::gauge!(telemetry::WS_SESSIONS),
             delivered: metrics::counter!(telemetry::WS_DELIVERED),
             slow_closed: metrics::counter!(telemetry::WS_SLOW_CLOSED),
+            dropped: metrics::counter!(telemetry::WS_DROPPED),
             queued_gauge: metrics::gauge!(telemetry::WS_QUEUED_BYTES),
             queued: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
         }
     }
 
@@ -28,24 +32,42 @@ impl Meters {
         self.sessions.set(open as f64);
     }
 
-    pub(super) fn queued(&self, bytes: usize) {
-        self.queued.fetch_add(bytes, Relaxed);
-    }
-
-    pub(super) fn dequeued(&self, bytes: usize) {
-        self.queued.fetch_sub(bytes, Relaxed);
+    /// Notes that the queue of a session has `after` bytes in place of `before`.
+    pub(crate) fn queued(&self, before: usize, after: usize) {
+        match after.checked_sub(before) {
+            Some(0) => return,
+            Some(more) => drop(self.queued.fetch_add(more, Relaxed)),
+            None => drop(self.queued.fetch_sub(before - after, Relaxed)),
+        }
+        self.queued_gauge.set(self.queued_bytes() as f64);
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
         self.queued.load(Relaxed)
     }
 
+    /// Notes that a message occupies `bytes` more.
+    pub(crate) fn held(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn released(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Relaxed);
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+
     pub(crate) fn delivered(&self, frames: usize) {
         self.delivered.increment(frames as u64);
-        self.queued_gauge.set(self.queued_bytes() as f64);
     }
 
     pub(crate) fn slow_closed(&self) {
         self.slow_closed.increment(1);
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.dropped.increment(1);
     }
 }

@@ -1,171 +1,194 @@
 //! The hub: publishes to sessions, and admits them.
 //!
-//! A push passes through the files in this order, from the publisher to the socket:
-//! 1. `mod.rs`: [`Hub::publish`].
-//! 2. `crate::frame`: encodes the push once as JSON.
-//! 3. `backplane.rs`: delivers the frame to the hubs of all nodes, which is this hub alone.
-//! 4. `topics.rs`: finds the queues of the sessions of the topic.
-//! 5. `outbound.rs`: the bounded queue of each session.
-//! 6. `crate::session::run`: takes the frames from the queue and writes them to the socket.
+//! A push passes through the folders in this order, from the publisher to the socket:
+//! 1. `mod.rs`: [`Hub::publish`] encodes the push once as JSON.
+//! 2. `crate::backplane`: gives it an offset, stores it, and delivers it to the hubs of all nodes.
+//! 3. `crate::topic::feed`: puts the messages of the topic in order.
+//! 4. `crate::shard`: joins the messages of a turn, and writes them to the subscribed connections.
+//! 5. `crate::connection`: the bounded queue of a connection, for what its socket does not take.
 //!
-//! A handshake passes through `crate::handshake` (origin, refusals), `registry.rs` (admission within the limits of
-//! `config.rs`) and `crate::session`.
+//! A request passes through `crate::transport` (origin, handshake), `registry.rs` (admission within the limits of
+//! `config.rs`) and `crate::session`. `watch.rs` looks after all sessions: pings, silence, stalled sockets, expiry.
 
-mod backplane;
+mod builder;
 mod config;
-mod meters;
-pub(crate) mod outbound;
+pub(crate) mod meters;
 pub(crate) mod registry;
+mod report;
 pub(crate) mod state;
-mod topics;
+mod tickets;
+pub(crate) mod watch;
 
+pub use builder::HubBuilder;
 pub use config::HubConfig;
+pub use report::{Stats, TopicStats};
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use axum::{extract::WebSocketUpgrade, response::Response};
 use comms_core::{Error, clock::Clock};
-use http::HeaderMap;
+use http::{Request, Response};
 
 use crate::{
-    frame::ServerFrame,
-    handshake::{self, Refusal},
+    backplane::{Publication, Published},
+    body::Body,
+    close::Close,
+    connection::Item,
+    message::Encoding,
+    protocol::ServerFrame,
     push::Push,
-    session::{RunningSession, Session},
+    refusal::Refusal,
+    session::{Link, Session},
+    transport,
 };
-use backplane::{Backplane, Memory};
-use meters::Meters;
-use outbound::Outbound;
-use registry::Registry;
 use state::HubState;
-use topics::Topics;
+
+/// The number of stages in which a drain closes many sessions.
+const DRAIN_STAGES: u32 = 10;
+/// The minimum number of sessions of a stage, so that a drain of few sessions has only one.
+const MIN_STAGE: usize = 100;
 
 /// Publishes pushes to sessions, and accepts and drains the sessions. One per process.
 ///
 /// Cheap to clone; clones are the same hub. Create it after the metrics recorder is installed, because the handles of
-/// its metrics are created once.
+/// its metrics are created once. Its tasks start with the first session, on the current tokio runtime.
 ///
 /// ```
 /// use comms_core::clock::Clock;
 /// use comms_ws::{Hub, HubConfig, Push};
 ///
-/// # fn main() -> Result<(), comms_core::Error> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), comms_core::Error> {
 /// let hub = Hub::new(HubConfig::default(), Clock::system())?;
-/// hub.publish("user/ann", &Push {
-///     id: "order-service/0193".into(),
-///     event: "order.status.changed.v1".into(),
-///     time: "2026-11-21T07:00:00.123Z".into(),
-///     traceparent: None,
-///     data: serde_json::json!({"status": "PAID"}),
-/// });
+/// let push = Push::new("order-service/0193", "order.status.changed.v1", serde_json::json!({"status": "PAID"}));
+/// hub.publish("user/ann", &push).await?;
 /// assert_eq!(hub.stats().sessions, 0);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Hub(Arc<Inner>);
-
-struct Inner {
-    state: Arc<HubState>,
-    registry: Arc<Registry>,
-    backplane: Box<dyn Backplane>,
-}
-
-/// The current load of a hub, from [`Hub::stats`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// The number of open sessions, including handshakes in progress.
-    pub sessions: usize,
-    /// The number of topics with at least one subscriber.
-    pub topics: usize,
-    /// The number of bytes in all queues. A frame counts once for each session.
-    pub queued_bytes: usize,
-}
+pub struct Hub(Arc<HubState>);
 
 impl Hub {
-    /// Creates a hub for the sessions of this process. `clock` measures pings, rates and the expiry of sessions.
+    /// Creates a hub of a single node: history and one-time tickets are in its memory. `clock` measures pings, rates and
+    /// the expiry of sessions.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of `config` is zero, if
-    /// [`HubConfig::queue_bytes`] or [`HubConfig::ping_interval`] is above its maximum, or if an entry of
-    /// [`HubConfig::origins`] is not written as browsers send it.
+    /// As [`HubBuilder::build`].
     pub fn new(config: HubConfig, clock: Clock) -> Result<Self, Error> {
-        let config = config.validated()?;
-        let meters = Arc::new(Meters::new());
-        let registry = Arc::new(Registry::new(meters.clone()));
-        let state = Arc::new(HubState { config, clock, topics: Topics::default(), meters });
-        Ok(Self(Arc::new(Inner { state, registry, backplane: Box::new(Memory) })))
+        Self::builder(config, clock).build()
     }
 
-    /// Queues `push` for every session that is subscribed to `topic`. Never blocks.
+    /// Returns a builder, for a hub with a backplane of several nodes or with tokens in frames.
+    pub fn builder(config: HubConfig, clock: Clock) -> HubBuilder {
+        HubBuilder::new(config, clock)
+    }
+
+    /// Publishes `push` to every session that is subscribed to `topic`, on all nodes.
     ///
-    /// Publishing to a topic without subscribers is not an error. A session whose queue would exceed its limit is
-    /// closed with [`close::TOO_SLOW`](crate::close::TOO_SLOW).
-    pub fn publish(&self, topic: &str, push: &Push) {
-        match (ServerFrame::Event { topic, push }).encode() {
-            Ok(frame) => self.0.backplane.publish(&self.0.state.topics, topic, &frame),
-            Err(error) => {
-                tracing::error!(topic, push.id, %error, "a push was dropped: it cannot be encoded as JSON")
-            }
+    /// Returns when the backplane has stored the message, if the topic has history, and not when clients have it. Waits while
+    /// more than 8 MiB of messages are to be written to sockets. Publishing to a topic without subscribers is not an
+    /// error. Messages of one publisher to a topic keep their order if it awaits each publication.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `topic` or [`Push::id`] is empty, or if JSON cannot
+    ///   represent the push.
+    /// - The error of the backplane, see [`Backplane::publish`](crate::backplane::Backplane::publish), if the topic has
+    ///   history and the message cannot be stored now. Publish it again: the id identifies a duplicate.
+    pub async fn publish(&self, topic: &str, push: &Push) -> Result<Published, Error> {
+        if topic.is_empty() || push.id.is_empty() {
+            return Err(Error::invalid("hub: a push needs a topic and an id that are not empty"));
         }
+        let body = serde_json::to_vec(push).map_err(Error::invalid)?;
+        self.0.room().await;
+        let retention = self.0.config.topics.of(topic).history;
+        let publication = Publication { topic, id: &push.id, body: body.into(), retention };
+        self.0.backplane.publish(publication).await
     }
 
-    /// Accepts or refuses the handshake of a socket whose principal the caller has verified.
+    /// Accepts or refuses a request for a session, whose principal the caller has verified.
     ///
-    /// The returned response must be sent; the session starts after it. A refused handshake gets problem details (RFC
-    /// 9457):
+    /// A WebSocket handshake opens a WebSocket, and a GET with `Accept: text/event-stream` an event stream. The query
+    /// parameter `topic`, which may be repeated, subscribes to further topics; `cursor`, or the header `Last-Event-ID`,
+    /// resumes. The returned response must be sent; the session starts after it. A refused request gets problem details
+    /// (RFC 9457):
     ///
     /// | status | type | reason |
     /// |---|---|---|
+    /// | 400, 405, 426, 501 | `/problems/no-websocket` | the request opens no session |
     /// | 403 | `/problems/origin` | the `Origin` is not in [`HubConfig::origins`] |
-    /// | 429 | `/problems/too-many-sessions` | the principal has [`HubConfig::max_sessions_per_principal`] sessions |
+    /// | 429 | `/problems/too-many-sessions` | the principal or the address has too many sessions |
     /// | 503 | `/problems/full` | the hub has [`HubConfig::max_sessions`] sessions |
     /// | 503 | `/problems/draining` | [`drain`](Self::drain) was called |
     ///
     /// A 429 or 503 has `retry-after: 5`.
     #[must_use = "the response completes the handshake"]
-    pub fn accept(&self, upgrade: WebSocketUpgrade, headers: &HeaderMap, session: Session) -> Response {
-        let Inner { state, registry, .. } = &*self.0;
-        let config = &state.config;
-        if !handshake::is_origin_allowed(headers, &config.origins) {
-            return handshake::refuse(Refusal::Origin);
-        }
-        let queue = Arc::new(Outbound::new(config.queue_bytes, config.queue_frames, state.meters.clone()));
-        match registry.admit(&session.principal, &queue, config) {
-            Err(refusal) => handshake::refuse(refusal),
-            Ok(admission) => {
-                let running = RunningSession::new(state.clone(), session, queue, admission);
-                handshake::set_limits(upgrade, config.read_limit(), config.queue_bytes)
-                    .on_upgrade(|socket| running.run(socket))
-            }
-        }
+    pub fn accept<B>(&self, request: Request<B>, session: Session) -> Response<Body> {
+        let address = session.address;
+        transport::accept(&self.0, request, Some(session), address)
     }
 
-    /// Shuts the hub down: refuses further sessions, and closes each open session with
-    /// [`close::GOING_AWAY`](crate::close::GOING_AWAY) after its queue is written.
+    /// Accepts or refuses a WebSocket whose client sends its token in the first frame, within 5 seconds, to the function
+    /// of [`HubBuilder::authenticate`]. `address` is that of the client, whose sessions are limited.
+    #[must_use = "the response completes the handshake"]
+    pub fn accept_unauthenticated<B>(&self, request: Request<B>, address: Option<IpAddr>) -> Response<Body> {
+        transport::accept(&self.0, request, None, address)
+    }
+
+    /// Opens a session on a transport of the application, see [`Link`]. `cursor` is where its client resumes.
     ///
-    /// Returns when all sessions have ended, at the latest after `limit`. A warning is logged if sessions are still
-    /// open then. They end by their own limits, or with the process.
-    pub async fn drain(&self, limit: Duration) {
-        if self.0.state.clock.timeout(limit, self.0.registry.drained()).await.is_err() {
-            tracing::warn!(
-                sessions = self.0.registry.len(),
-                ?limit,
-                "sessions were still open at the end of the drain"
-            );
-        }
+    /// # Errors
+    /// Returns [`ErrorKind::Rejected`](comms_core::ErrorKind::Rejected) if a limit of the number of sessions is reached, or
+    /// if the hub is being drained.
+    pub fn open(&self, session: Session, encoding: Encoding, cursor: Option<&str>) -> Result<Link, Error> {
+        let admitted = self.0.registry.admit(Some(&session.principal), session.address, &self.0.config);
+        let admission = admitted.map_err(Refusal::into_error)?;
+        self.0.start();
+        let mut link = Link::open(&self.0, admission, Some(&session), encoding, None);
+        link.start(session, Vec::new(), cursor);
+        Ok(link)
     }
 
-    /// Returns the current load.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let Inner { state, registry, .. } = &*self.0;
-        Stats {
-            sessions: registry.len(),
-            topics: state.topics.len(),
-            queued_bytes: state.meters.queued_bytes(),
+    /// Ends the sessions of `principal` on this node with [`close::FORBIDDEN`](crate::close::FORBIDDEN). Returns their
+    /// number.
+    pub fn disconnect(&self, principal: &str) -> usize {
+        let connections = self.0.registry.connections();
+        let own = connections.iter().filter(|connection| connection.peer.is(principal));
+        own.map(|connection| connection.close(Close::DISCONNECTED)).count()
+    }
+
+    /// Shuts the hub down: refuses further sessions, and closes the open ones in stages, so that their clients do not
+    /// reconnect all at once.
+    ///
+    /// A session gets a frame `drain` with the wait before its client reconnects, what is queued for it, and then
+    /// [`close::GOING_AWAY`](crate::close::GOING_AWAY). Returns when all sessions have ended, at the latest after
+    /// `limit`; the stages take at most half of it. A warning is logged if sessions are still open then. They end by
+    /// their own limits, or with the process.
+    pub async fn drain(&self, limit: Duration) {
+        let hub = &self.0;
+        let ended = async {
+            let connections = hub.registry.refuse_more();
+            // What was published before is sent before the close. Publishers that go on do not hold the drain up.
+            let settled = futures_util::future::join_all(hub.shards().iter().map(|shard| shard.settled()));
+            let _ = hub.clock.timeout(limit / 4, settled).await;
+            let size = connections.len().div_ceil(DRAIN_STAGES as usize).max(MIN_STAGE);
+            for (index, stage) in connections.chunks(size).enumerate() {
+                if index > 0 {
+                    hub.clock.sleep(limit / (2 * DRAIN_STAGES)).await;
+                }
+                for connection in stage {
+                    let retry_ms = u64::try_from(hub.retry_after().as_millis()).unwrap_or(u64::MAX);
+                    connection.send(Item::control(&ServerFrame::Drain { retry_ms }));
+                    connection.close(Close::GOING_AWAY);
+                }
+            }
+            drop(connections);
+            hub.registry.ended().await;
+        };
+        if hub.clock.timeout(limit, ended).await.is_err() {
+            let sessions = hub.registry.len();
+            tracing::warn!(sessions, ?limit, "sessions were still open at the end of the drain");
         }
+        hub.stop_tasks().await;
     }
 }
 

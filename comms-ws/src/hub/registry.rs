@@ -2,13 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hash::Hash,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::{config::HubConfig, meters::Meters, outbound::Outbound};
-use crate::{close::Close, handshake::Refusal};
+use super::{config::HubConfig, meters::Meters};
+use crate::{connection::Connection, refusal::Refusal};
 
 pub(crate) struct Registry {
     state: Mutex<State>,
@@ -18,8 +20,9 @@ pub(crate) struct Registry {
 
 #[derive(Default)]
 struct State {
-    sessions: HashMap<u64, Arc<Outbound>>,
-    per_principal: HashMap<Arc<str>, usize>,
+    sessions: HashMap<u64, Weak<Connection>>,
+    by_principal: HashMap<Arc<str>, usize>,
+    by_address: HashMap<IpAddr, usize>,
     next: u64,
     draining: bool,
 }
@@ -27,20 +30,22 @@ struct State {
 /// The permit of a session. Dropping it releases the session's share of the limits, also after a handshake that failed.
 pub(crate) struct Admission {
     registry: Arc<Registry>,
-    principal: Arc<str>,
+    principal: Option<Arc<str>>,
+    address: Option<IpAddr>,
     pub(crate) id: u64,
     _open: TaskTrackerToken,
 }
 
 impl Registry {
-    pub(crate) fn new(meters: Arc<Meters>) -> Self {
+    pub(super) fn new(meters: Arc<Meters>) -> Self {
         Self { state: Mutex::default(), open: TaskTracker::new(), meters }
     }
 
+    /// Admits a session. `principal` is `None` until its client has authenticated.
     pub(crate) fn admit(
         self: &Arc<Self>,
-        principal: &Arc<str>,
-        queue: &Arc<Outbound>,
+        principal: Option<&Arc<str>>,
+        address: Option<IpAddr>,
         config: &HubConfig,
     ) -> Result<Admission, Refusal> {
         let mut state = self.lock();
@@ -50,29 +55,47 @@ impl Registry {
         if state.sessions.len() >= config.max_sessions {
             return Err(Refusal::Full);
         }
-        let own = state.per_principal.get(principal).copied().unwrap_or_default();
-        if own >= config.max_sessions_per_principal {
+        if address
+            .is_some_and(|address| is_full(&state.by_address, &address, config.max_sessions_per_address))
+        {
+            return Err(Refusal::Address);
+        }
+        if principal.is_some_and(|name| is_full(&state.by_principal, name, config.max_sessions_per_principal))
+        {
             return Err(Refusal::Principal);
         }
-        state.per_principal.insert(principal.clone(), own + 1);
+        if let Some(principal) = principal {
+            *state.by_principal.entry(principal.clone()).or_default() += 1;
+        }
+        if let Some(address) = address {
+            *state.by_address.entry(address).or_default() += 1;
+        }
         let id = state.next;
         state.next += 1;
-        state.sessions.insert(id, queue.clone());
+        state.sessions.insert(id, Weak::new());
         self.meters.sessions(state.sessions.len());
-        Ok(Admission { registry: self.clone(), principal: principal.clone(), id, _open: self.open.token() })
+        let (registry, principal) = (self.clone(), principal.cloned());
+        Ok(Admission { registry, principal, address, id, _open: self.open.token() })
     }
 
-    /// Refuses further sessions, closes all open sessions, and resolves when they have ended.
-    pub(crate) async fn drained(&self) {
-        let queues: Vec<_> = {
-            let mut state = self.lock();
-            state.draining = true;
-            state.sessions.values().cloned().collect()
-        };
-        queues.iter().for_each(|queue| queue.close(Close::GOING_AWAY));
-        drop(queues);
+    /// Refuses further sessions. Returns the open ones.
+    pub(super) fn refuse_more(&self) -> Vec<Arc<Connection>> {
+        self.lock().draining = true;
+        self.connections()
+    }
+
+    /// Resolves when all sessions have ended, after [`refuse_more`](Self::refuse_more).
+    pub(super) async fn ended(&self) {
         self.open.close();
         self.open.wait().await;
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
+    pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
+        self.lock().sessions.values().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -84,16 +107,48 @@ impl Registry {
     }
 }
 
+impl Admission {
+    /// Sets the connection of the session, so that a drain reaches it.
+    pub(crate) fn set_connection(&self, connection: &Arc<Connection>) {
+        self.registry.lock().sessions.insert(self.id, Arc::downgrade(connection));
+    }
+
+    /// Counts the session for `principal`, who has authenticated.
+    pub(crate) fn assign(&mut self, principal: &Arc<str>, config: &HubConfig) -> Result<(), Refusal> {
+        let mut state = self.registry.lock();
+        if is_full(&state.by_principal, principal, config.max_sessions_per_principal) {
+            return Err(Refusal::Principal);
+        }
+        *state.by_principal.entry(principal.clone()).or_default() += 1;
+        drop(state);
+        self.principal = Some(principal.clone());
+        Ok(())
+    }
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
         let mut state = self.registry.lock();
         state.sessions.remove(&self.id);
-        if let Some(own) = state.per_principal.get_mut(&self.principal) {
-            *own -= 1;
-            if *own == 0 {
-                state.per_principal.remove(&self.principal);
-            }
+        if let Some(principal) = &self.principal {
+            release(&mut state.by_principal, principal);
+        }
+        if let Some(address) = &self.address {
+            release(&mut state.by_address, address);
         }
         self.registry.meters.sessions(state.sessions.len());
+    }
+}
+
+fn is_full<K: Hash + Eq>(counts: &HashMap<K, usize>, key: &K, max: usize) -> bool {
+    counts.get(key).is_some_and(|count| *count >= max)
+}
+
+fn release<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }

@@ -1,117 +1,241 @@
 //! The client of a session: its frames, within their rate limit, and its topics.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
-use axum::extract::ws::Message;
+use tokio::task::AbortHandle;
 
-use super::grant::Session;
+use super::{
+    grant::Session,
+    join::{Join, Start},
+    membership::Membership,
+    rate::Rate,
+};
 use crate::{
     close::Close,
-    frame::{ClientFrame, ServerFrame},
-    hub::{outbound::Outbound, state::HubState},
+    connection::{Connection, Item},
+    cursor::{self, Place},
+    hub::{registry::Admission, state::HubState},
+    protocol::{ClientFrame, JoinedTopic, ServerFrame},
+    topic::Filter,
 };
 
 /// The number of malformed frames at which the session is closed.
 const MALFORMED_LIMIT: u32 = 10;
-/// The burst of client frames, in seconds of the allowed rate.
-const BURST: f64 = 5.0;
 /// The maximum length of a topic name in bytes.
 const TOPIC_LIMIT: usize = 256;
+/// The time limit of the check of a token.
+const AUTHENTICATION_LIMIT: Duration = Duration::from_secs(5);
 
-/// The state of the client. Responses to the client go through the queue of the session, like pushes.
+/// The state of the client.
 pub(super) struct Client {
     hub: Arc<HubState>,
-    session: Session,
-    queue: Arc<Outbound>,
-    id: u64,
-    topics: HashSet<String>,
+    connection: Arc<Connection>,
+    /// `None` until the client has authenticated.
+    session: Option<Session>,
+    memberships: Vec<Arc<Membership>>,
+    /// Joins that wait for the backplane or for their client.
+    tasks: Vec<AbortHandle>,
     malformed: u32,
-    /// The tokens of the rate limit.
-    tokens: f64,
-    refilled: Instant,
+    rate: Rate,
 }
 
 impl Client {
-    pub(super) fn new(hub: Arc<HubState>, session: Session, queue: Arc<Outbound>, id: u64) -> Self {
-        let refilled = hub.clock.now();
-        let tokens = f64::from(hub.config.client_frames_per_second) * BURST;
-        Self { hub, session, queue, id, topics: HashSet::new(), malformed: 0, tokens, refilled }
-    }
-
-    /// Queues the welcome frame, then subscribes to the topics that the application granted.
-    pub(super) fn start(&mut self) {
-        let session = self.hub.clock.uuid_v7().to_string();
-        let topics = std::mem::take(&mut self.session.topics);
-        let ping_seconds = self.hub.config.ping_interval.as_secs();
-        self.send(&ServerFrame::Welcome { session: &session, topics: &topics, ping_seconds });
-        for topic in topics {
-            self.hub.topics.subscribe(&topic, self.id, &self.queue, None);
-            self.topics.insert(topic);
+    pub(super) fn new(hub: Arc<HubState>, connection: Arc<Connection>) -> Self {
+        let rate = Rate::new(hub.config.client_frames_per_second, hub.clock.now());
+        Self {
+            hub,
+            connection,
+            session: None,
+            memberships: Vec::new(),
+            tasks: Vec::new(),
+            malformed: 0,
+            rate,
         }
     }
 
-    /// Unsubscribes from all topics.
-    pub(super) fn unsubscribe_all(&mut self) {
-        for topic in self.topics.drain() {
-            self.hub.topics.unsubscribe(&topic, self.id);
+    /// Starts the session with its rights: sends the welcome frame, and joins the topics that the application has
+    /// granted, those of `topics`, and those of `cursor`, after which the client resumes.
+    pub(super) fn start(&mut self, session: Session, topics: Vec<String>, cursor: Option<&str>) {
+        let session = self.with_own_topic(session);
+        let max = self.hub.config.max_topics;
+        let places =
+            cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, cursor, max)).unwrap_or_default();
+        let more = topics.into_iter().chain(places.iter().map(|place| place.topic.clone()));
+        let mut wanted: Vec<(String, Filter)> = Vec::new();
+        for (topic, filter) in
+            session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default())))
+        {
+            if !wanted.iter().any(|(other, _)| *other == topic) {
+                wanted.push((topic, filter));
+            }
         }
+        let granted: Vec<String> = session.topics.iter().map(|(topic, _)| topic.clone()).collect();
+        self.session = Some(session);
+        let mut refused = Vec::new();
+        let mut joins = Vec::new();
+        for (topic, filter) in wanted {
+            let refusal = if granted.contains(&topic) { None } else { self.refusal(&topic) };
+            match refusal {
+                Some(code) => refused.push((code, topic)),
+                None => {
+                    let start = start_of(&places, &topic);
+                    let membership = Membership::enter(&self.hub, &self.connection, &topic);
+                    joins.push((membership.clone(), filter, start));
+                    self.memberships.push(membership);
+                }
+            }
+        }
+        self.run(welcome(self.hub.clone(), self.connection.clone(), joins, refused));
+    }
+
+    /// Leaves all topics.
+    pub(super) fn leave_all(&mut self) {
+        self.tasks.drain(..).for_each(|task| task.abort());
+        self.memberships.clear();
+    }
+
+    /// Counts a frame of the client. Returns the close code if there are too many.
+    pub(super) fn count_frame(&mut self) -> Result<(), Close> {
+        let rate = self.hub.config.client_frames_per_second;
+        if self.rate.admit(rate, self.hub.clock.now()) { Ok(()) } else { Err(Close::TOO_MANY) }
     }
 
     /// Handles a message of the client. Returns the close code if the message ends the session.
-    pub(super) fn on_message(&mut self, message: &Message, now: Instant) -> Result<(), Close> {
-        self.take_token(now)?;
-        let text = match message {
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
-            Message::Binary(bytes) if bytes.len() > self.hub.config.max_client_frame => {
-                return Err(Close::TOO_BIG);
-            }
-            Message::Binary(_) => return self.malformed("a binary frame: send text frames"),
-            Message::Text(text) => text.as_str(),
-        };
-        if text.len() > self.hub.config.max_client_frame {
-            return Err(Close::TOO_BIG);
-        }
-        match serde_json::from_str(text) {
-            Ok(ClientFrame::Subscribe { topic }) => self.subscribe(topic),
-            Ok(ClientFrame::Unsubscribe { topic }) => self.unsubscribe(&topic),
-            Ok(ClientFrame::Ping) => self.send(&ServerFrame::Pong),
+    pub(super) async fn on_text(&mut self, text: &str, admission: &mut Admission) -> Result<(), Close> {
+        let frame = match serde_json::from_str(text) {
+            Ok(frame) => frame,
             Err(error) => return self.malformed(&error.to_string()),
+        };
+        match (frame, &self.session) {
+            (ClientFrame::Authenticate { token, cursor }, None) => {
+                return self.authenticate(token, cursor, admission).await;
+            }
+            (_, None) => return Err(Close::UNAUTHENTICATED),
+            (ClientFrame::Authenticate { .. }, _) => {
+                return self.malformed("the session is authenticated: send refresh");
+            }
+            (ClientFrame::Refresh { token }, _) => self.refresh(token).await,
+            (ClientFrame::Subscribe { topic, cursor, filter }, _) => self.subscribe(topic, cursor, filter),
+            (ClientFrame::Unsubscribe { topic }, _) => self.unsubscribe(&topic, None),
+            (ClientFrame::Ping, _) => self.send(&ServerFrame::Pong),
         }
         Ok(())
     }
 
-    fn subscribe(&mut self, topic: String) {
-        if let Some(code) = self.refusal(&topic) {
+    async fn authenticate(
+        &mut self,
+        token: String,
+        cursor: Option<String>,
+        admission: &mut Admission,
+    ) -> Result<(), Close> {
+        let session = self.check(token).await.ok_or(Close::UNAUTHENTICATED)?;
+        admission.assign(&session.principal, &self.hub.config).map_err(|_| Close::TOO_MANY_SESSIONS)?;
+        self.connection.peer.set_principal(&session.principal);
+        self.connection.peer.set_expires(session.end());
+        self.hub.watch.expires(&self.connection);
+        self.start(session, Vec::new(), cursor.as_deref());
+        Ok(())
+    }
+
+    async fn refresh(&mut self, token: String) {
+        let session = self.check(token).await;
+        let is_same =
+            |session: &Session| self.session.as_ref().is_some_and(|old| old.principal == session.principal);
+        let session = session.filter(is_same).map(|session| self.with_own_topic(session));
+        let Some(session) = session else {
+            let detail = "the token is not valid, or belongs to another user";
+            return self.send(&ServerFrame::Error { code: "unauthorized", detail });
+        };
+        let end = session.end();
+        self.connection.peer.set_expires(end);
+        self.hub.watch.expires(&self.connection);
+        let forbidden: Vec<Arc<str>> = self
+            .memberships
+            .iter()
+            .map(|membership| membership.topic.name.clone())
+            .filter(|topic| !session.allows(topic))
+            .collect();
+        self.session = Some(session);
+        forbidden.iter().for_each(|topic| self.unsubscribe(topic, Some("forbidden")));
+        self.send(&ServerFrame::Refreshed { expires: (end != u64::MAX).then_some(end) });
+    }
+
+    /// Adds the topic of the session itself, if the application wants it.
+    fn with_own_topic(&self, mut session: Session) -> Session {
+        if session.is_addressable {
+            session.topics.push((session_topic(&self.connection.peer.name.to_string()), Filter::default()));
+        }
+        session
+    }
+
+    /// Returns the rights of the bearer of `token`, or `None` if there are none.
+    async fn check(&self, token: String) -> Option<Session> {
+        let authenticate = self.hub.authenticate.as_ref()?;
+        match self.hub.clock.timeout(AUTHENTICATION_LIMIT, authenticate.authenticate(token)).await {
+            Ok(Ok(session)) => Some(session),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a token was refused");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(limit = ?AUTHENTICATION_LIMIT, "the check of a token took too long");
+                None
+            }
+        }
+    }
+
+    fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
+        let current = self.memberships.iter().position(|member| *member.topic.name == *topic);
+        if let Some(member) = current.and_then(|index| self.memberships.get(index))
+            && member.is_live()
+        {
+            return member.change_filter(&self.connection, filter);
+        }
+        // A join in progress is given up for this one.
+        current.map(|index| self.memberships.swap_remove(index));
+        let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic) };
+        if let Some(code) = refusal {
             let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
             return self.send(&ServerFrame::Error { code, detail });
         }
-        let confirmation = ServerFrame::Subscribed { topic: &topic }.encode().ok();
-        self.hub.topics.subscribe(&topic, self.id, &self.queue, confirmation.as_ref());
-        self.topics.insert(topic);
+        let places =
+            cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, &cursor, self.hub.config.max_topics));
+        let start = start_of(&places.unwrap_or_default(), &topic);
+        let membership = Membership::enter(&self.hub, &self.connection, &topic);
+        self.memberships.push(membership.clone());
+        let (hub, connection) = (self.hub.clone(), self.connection.clone());
+        self.run(async move {
+            let join = Join::begin(hub, connection.clone(), &membership, filter, start).await;
+            // The topic is left when the client leaves it, and not when this task ends.
+            drop(membership);
+            connection.send(join.subscribed());
+            join.finish().await;
+        });
     }
 
     /// Returns the error code if the client may not subscribe to `topic`.
     fn refusal(&self, topic: &str) -> Option<&'static str> {
-        if self.topics.contains(topic) {
-            None
-        } else if topic.is_empty() || topic.len() > TOPIC_LIMIT {
+        if topic.is_empty() || topic.len() > TOPIC_LIMIT {
             Some("malformed")
-        } else if !self.session.allows(topic) {
+        } else if !self.session.as_ref().is_some_and(|session| session.allows(topic)) {
             Some("forbidden")
         } else {
-            (self.topics.len() >= self.hub.config.max_topics).then_some("too_many_topics")
+            (self.memberships.len() >= self.hub.config.max_topics).then_some("too_many_topics")
         }
     }
 
-    fn unsubscribe(&mut self, topic: &str) {
-        if self.topics.remove(topic) {
-            self.hub.topics.unsubscribe(topic, self.id);
-        }
-        self.send(&ServerFrame::Unsubscribed { topic });
+    fn unsubscribe(&mut self, topic: &str, reason: Option<&'static str>) {
+        self.memberships.retain(|member| *member.topic.name != *topic);
+        self.send(&ServerFrame::Unsubscribed { topic, reason });
     }
 
     /// Counts a malformed frame. Sends the error, or closes the session at the limit.
-    fn malformed(&mut self, detail: &str) -> Result<(), Close> {
+    pub(super) fn malformed(&mut self, detail: &str) -> Result<(), Close> {
         self.malformed += 1;
         if self.malformed >= MALFORMED_LIMIT {
             return Err(Close::MALFORMED);
@@ -120,24 +244,69 @@ impl Client {
         Ok(())
     }
 
-    /// Takes a token from the bucket that limits the rate of client frames, control frames included.
-    fn take_token(&mut self, now: Instant) -> Result<(), Close> {
-        let rate = f64::from(self.hub.config.client_frames_per_second);
-        let refill = now.saturating_duration_since(self.refilled).as_secs_f64() * rate;
-        self.refilled = now;
-        self.tokens = (self.tokens + refill).min(rate * BURST) - 1.0;
-        if self.tokens < 0.0 { Err(Close::TOO_MANY) } else { Ok(()) }
+    fn send(&self, frame: &ServerFrame<'_>) {
+        self.connection.send(Item::control(frame));
     }
 
-    fn send(&self, frame: &ServerFrame<'_>) {
-        if let Ok(frame) = frame.encode() {
-            self.queue.push(&frame);
+    /// Runs a task of this session. With the backplane in memory it ends at its first poll, and no task is spawned.
+    fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.tasks.retain(|task| !task.is_finished());
+            self.tasks.push(self.hub.spawn(task));
         }
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.unsubscribe_all();
+        self.leave_all();
+    }
+}
+
+/// Returns the topic of a session with [`Session::addressable`]. `session` is the id of its frame `welcome`.
+///
+/// ```
+/// assert_eq!(comms_ws::session_topic("0193"), "session/0193");
+/// ```
+#[must_use]
+pub fn session_topic(session: &str) -> String {
+    format!("session/{session}")
+}
+
+/// Sends the welcome frame, and joins the first topics of a session.
+async fn welcome(
+    hub: Arc<HubState>,
+    connection: Arc<Connection>,
+    topics: Vec<(Arc<Membership>, Filter, Start)>,
+    refused: Vec<(&'static str, String)>,
+) {
+    let begin = topics.into_iter().map(|(membership, filter, start)| {
+        let (hub, connection) = (hub.clone(), connection.clone());
+        async move { Join::begin(hub, connection, &membership, filter, start).await }
+    });
+    let joins: Vec<Join> = futures_util::future::join_all(begin).await;
+    let joined: Vec<JoinedTopic> = joins.iter().map(Join::joined).collect();
+    let end = connection.peer.expires();
+    let frame = ServerFrame::Welcome {
+        session: &connection.peer.name.to_string(),
+        topics: &joined,
+        ping_seconds: hub.config.ping_interval.as_secs(),
+        expires: (end != u64::MAX).then_some(end),
+    };
+    connection.send(Item::with_cursors(&frame, &joined));
+    for (code, topic) in refused {
+        let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
+        connection.send(Item::control(&ServerFrame::Error { code, detail }));
+    }
+    for join in joins {
+        join.finish().await;
+    }
+}
+
+fn start_of(places: &[Place], topic: &str) -> Start {
+    match places.iter().find(|place| place.topic == topic) {
+        Some(place) => Start::After(place.position),
+        None => Start::Now,
     }
 }

@@ -1,6 +1,8 @@
 //! The rights of a session.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use crate::topic::Filter;
 
 type AllowTopic = dyn Fn(&str) -> bool + Send + Sync;
 
@@ -16,9 +18,11 @@ type AllowTopic = dyn Fn(&str) -> bool + Send + Sync;
 #[derive(Clone)]
 pub struct Session {
     pub(crate) principal: Arc<str>,
-    pub(crate) topics: Vec<String>,
+    pub(crate) topics: Vec<(String, Filter)>,
+    pub(crate) address: Option<IpAddr>,
+    pub(super) is_addressable: bool,
     allow: Option<Arc<AllowTopic>>,
-    pub(super) expires_at_unix: Option<u64>,
+    expires_at_unix: Option<u64>,
 }
 
 impl Session {
@@ -31,7 +35,34 @@ impl Session {
     /// `topics` count towards [`HubConfig::max_topics`](crate::HubConfig::max_topics), which is checked only when the
     /// client subscribes to further topics.
     pub fn new(principal: impl Into<Arc<str>>, topics: Vec<String>) -> Self {
-        Self { principal: principal.into(), topics, allow: None, expires_at_unix: None }
+        let topics = topics.into_iter().map(|topic| (topic, Filter::default())).collect();
+        let (address, is_addressable, allow, expires_at_unix) = (None, false, None, None);
+        Self { principal: principal.into(), topics, address, is_addressable, allow, expires_at_unix }
+    }
+
+    /// Subscribes the session to a topic of its own, `session/<id>`, from the start. The client reads the id from the frame
+    /// `welcome`, and names it to the application, which publishes to this device alone, from any node
+    /// ([`session_topic`](crate::session_topic)). Default: the session has no such topic.
+    #[must_use]
+    pub fn addressable(mut self) -> Self {
+        self.is_addressable = true;
+        self
+    }
+
+    /// Subscribes the session to the messages of `topic` that pass `filter`, from the start.
+    #[must_use]
+    pub fn topic_with(mut self, topic: impl Into<String>, filter: Filter) -> Self {
+        self.topics.push((topic.into(), filter));
+        self
+    }
+
+    /// Sets the address of the client, whose sessions are limited by
+    /// [`HubConfig::max_sessions_per_address`](crate::HubConfig::max_sessions_per_address). Behind a proxy this is the
+    /// address that a trusted proxy has forwarded.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
     }
 
     /// Allows the client to subscribe to the topics for which `allowed` returns `true`, up to
@@ -52,9 +83,15 @@ impl Session {
         self
     }
 
-    /// Returns whether the client may subscribe to `topic`.
-    pub(super) fn allows(&self, topic: &str) -> bool {
-        self.allow.as_ref().is_some_and(|allow| allow(topic))
+    /// Returns whether the client may be subscribed to `topic`.
+    pub(crate) fn allows(&self, topic: &str) -> bool {
+        self.topics.iter().any(|(granted, _)| granted == topic)
+            || self.allow.as_ref().is_some_and(|allow| allow(topic))
+    }
+
+    /// Returns the end of the session in seconds after the Unix epoch, or the largest number if it has none.
+    pub(crate) fn end(&self) -> u64 {
+        self.expires_at_unix.unwrap_or(u64::MAX)
     }
 }
 

@@ -1,13 +1,23 @@
-//! A session, from the handshake to its last frame.
+//! A session, from the handshake to its last frame, over any transport.
 //!
 //! - `grant.rs`: the principal, the topics and the expiry that the application grants.
-//! - `run.rs`: the task of the session, which writes queued frames, reads the client's frames, and enforces time
-//!   limits.
-//! - `client.rs`: the frames and the topics of the client.
+//! - `authenticate.rs`: the check of tokens that arrive in frames.
+//! - `client.rs`: the frames of the client, and the limits on them.
+//! - `rate.rs`: the limit on the rate of frames.
+//! - `membership.rs`: the session as a member of a topic.
+//! - `join.rs`: how a session joins a topic, with what its client has missed.
+//! - `link.rs`: what a transport drives.
 
+mod authenticate;
 mod client;
 mod grant;
-mod run;
+mod join;
+mod link;
+mod membership;
+mod rate;
 
+pub(crate) use authenticate::Authenticate;
+pub use client::session_topic;
 pub use grant::Session;
-pub(crate) use run::RunningSession;
+pub(crate) use link::Pulled;
+pub use link::{Link, Outgoing};

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use comms_ws::client::Subscription;
+use comms_ws::{Filter, client::Subscription};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -93,7 +93,8 @@ async fn a_server_that_answers_pings_is_kept() {
 async fn many_subscriptions_are_sent_at_a_pace_that_the_server_accepts() {
     let server = Server::start().await;
     let mut client = start(&server, |builder| {
-        let topics = (0..60).map(|n| Subscription::new(format!("topic/{n:02}")).event("e"));
+        let topics =
+            (0..60).map(|n| Subscription::new(format!("topic/{n:02}")).filter(Filter::default().event("e")));
         topics.fold(builder, |builder, topic| builder.topic(topic))
     });
     let mut peer = server.accept().await;

@@ -1,7 +1,7 @@
 //! Topics at run time, and the content of events.
 
 use comms_core::ErrorKind;
-use comms_ws::client::Subscription;
+use comms_ws::{Filter, client::Subscription};
 use serde_json::json;
 
 use crate::support::{Server, start};
@@ -10,7 +10,9 @@ use crate::support::{Server, start};
 async fn topics_of_the_builder_and_of_run_time_are_subscribed_again() {
     let server = Server::start().await;
     let mut client = start(&server, |builder| {
-        builder.topic("news").topic(Subscription::new("orders").event("paid").key("order/7"))
+        builder
+            .topic("news")
+            .topic(Subscription::new("orders").filter(Filter::default().event("paid").key("order/7")))
     });
     let mut peer = server.accept().await;
     assert_eq!(peer.query, "topic=news");

@@ -18,18 +18,16 @@ async fn a_json_ping_gets_a_json_pong() {
 #[tokio::test]
 async fn a_message_over_the_limit_closes_the_session_as_too_big() {
     let server = Server::start(|_| {}).await;
-    for message in
-        [Message::text("x".repeat(4_097)), Message::binary(vec![0; 4_097]), Message::text("x".repeat(16_384))]
-    {
+    for message in [
+        Message::text("x".repeat(4_097)),
+        Message::binary(vec![0; 4_097]),
+        Message::text("x".repeat(1_000_000)),
+    ] {
         let mut client = server.client("ann").await;
-        client.socket.send(message).await.unwrap();
+        // The server may close before it has read everything.
+        let _ = client.socket.send(message).await;
         assert_eq!(client.read_to_end().await.1, Some(close::TOO_BIG));
     }
-    // A message far over the limit is not read, so the close frame may be lost.
-    let mut client = server.client("ann").await;
-    let _ = client.socket.send(Message::text("x".repeat(1_000_000))).await;
-    let code = client.read_to_end().await.1;
-    assert!(code.is_none_or(|code| code == close::PROTOCOL), "{code:?}");
     server.until_empty().await;
 }
 
@@ -51,7 +49,7 @@ async fn malformed_frames_get_an_error_and_the_tenth_closes_the_session() {
         assert_eq!((&response["type"], &response["code"]), (&json!("error"), &json!("malformed")), "{text}");
     }
     for _ in bad.len()..9 {
-        client.socket.send(Message::binary(vec![1, 2, 3])).await.unwrap();
+        client.socket.send(Message::text("{")).await.unwrap();
         assert_eq!(client.next().await["code"], "malformed");
     }
     client.socket.send(Message::text("{")).await.unwrap();
@@ -90,7 +88,7 @@ async fn a_client_that_vanishes_is_removed() {
     let client = server.client("ann").await;
     drop(client);
     for n in 0..10 {
-        server.hub.publish("user/ann", &push(n, 100));
+        server.hub.publish("user/ann", &push(n, 100)).await.unwrap();
         tokio::time::sleep(millis(5)).await;
     }
     server.until_empty().await;

@@ -18,7 +18,7 @@ async fn a_token_in_the_subprotocols_is_accepted_and_not_echoed() {
     let server = Server::start(|_| {}).await;
     let mut client = server.handshake(&[("sec-websocket-protocol", "comms.v1, bearer.ann")]).await.unwrap();
     assert_eq!(client.protocol.as_deref(), Some("comms.v1"));
-    assert_eq!(client.next().await["topics"][0], "user/ann");
+    assert_eq!(client.next().await["topics"][0]["topic"], "user/ann");
     assert_eq!(server.refusal(&[("sec-websocket-protocol", "comms.v1")]).await.0, 401);
     assert_eq!(server.refusal(&[]).await.0, 401);
 }

@@ -22,7 +22,7 @@ async fn a_session_that_answers_pings_stays_open_and_a_silent_one_is_closed() {
         timeout(millis(1_500), async { while responsive.socket.next().await.is_some() {} }).await.is_err()
     );
     server.until("the silent session is closed", |s| s.sessions == 1).await;
-    server.hub.publish("user/ann", &push(1, 0));
+    server.hub.publish("user/ann", &push(1, 0)).await.unwrap();
     assert_eq!(responsive.next().await["data"]["n"], 1);
     // The test reads raw bytes, because the client library would answer pings on a socket that is closed.
     let mut bytes = Vec::new();
@@ -45,7 +45,7 @@ async fn a_session_is_closed_when_its_token_expires() {
     let mut ann = server.client("ann").await;
     let mut late = server.handshake(&[("authorization", "Bearer late")]).await.unwrap();
     assert_eq!(late.read_to_end().await.1, Some(close::TOKEN_EXPIRED), "the token had expired before");
-    server.hub.publish("user/ann", &push(1, 0));
+    server.hub.publish("user/ann", &push(1, 0)).await.unwrap();
     assert_eq!(ann.next().await["data"]["n"], 1, "the token has not expired");
     assert_eq!(ann.read_to_end().await.1, Some(close::TOKEN_EXPIRED));
     assert!(Clock::system().unix() >= Duration::from_secs(expires));

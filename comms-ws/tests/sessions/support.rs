@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{State, WebSocketUpgrade},
-    http::{HeaderMap, StatusCode},
+    extract::{Request, State},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -128,9 +128,9 @@ impl Server {
     }
 }
 
-async fn open(State(app): State<Arc<App>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
-    match credentials(&headers) {
-        Some(user) => app.hub.accept(upgrade, &headers, (app.grant)(user)),
+async fn open(State(app): State<Arc<App>>, request: Request) -> Response {
+    match credentials(request.headers()).map(&app.grant) {
+        Some(session) => app.hub.accept(request, session).into_response(),
         None => StatusCode::UNAUTHORIZED.into_response(),
     }
 }
@@ -192,7 +192,8 @@ pub(crate) fn push(n: usize, bytes: usize) -> Push {
     Push {
         id: format!("test/{n}"),
         event: "test.happened.v1".into(),
-        time: "2026-11-21T07:00:00.123Z".into(),
+        time: Some("2026-11-21T07:00:00.123Z".into()),
+        key: None,
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         data: json!({"n": n, "pad": "x".repeat(bytes)}),
     }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::client::{cursor, item::MissedReason as Why};
+use crate::{
+    Filter,
+    client::{cursor, item::MissedReason as Why},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,10 +20,8 @@ struct Case {
 #[derive(Deserialize)]
 struct Wanted {
     topic: String,
-    #[serde(default)]
-    events: Vec<String>,
-    #[serde(default)]
-    keys: Vec<String>,
+    #[serde(flatten)]
+    filter: Filter,
 }
 
 #[derive(Deserialize)]
@@ -37,8 +38,7 @@ struct Step {
 
 impl From<Wanted> for Subscription {
     fn from(wanted: Wanted) -> Self {
-        let subscription = wanted.events.into_iter().fold(Self::new(wanted.topic), Self::event);
-        wanted.keys.into_iter().fold(subscription, Self::key)
+        Self::new(wanted.topic).filter(wanted.filter)
     }
 }
 

@@ -1,0 +1,100 @@
+//! Builds a hub.
+
+use std::{fmt, sync::Arc};
+
+use comms_core::{Error, clock::Clock};
+
+use super::{
+    Hub, HubConfig,
+    state::{HubParts, HubState},
+};
+use crate::{
+    backplane::{Backplane, Memory},
+    cursor::CursorKey,
+    session::{Authenticate, Session},
+};
+
+/// Builds a [`Hub`], from [`Hub::builder`].
+///
+/// ```
+/// use comms_core::{Error, clock::Clock};
+/// use comms_ws::{CursorKey, Hub, HubConfig, Session};
+///
+/// # fn secret() -> [u8; 32] { [7; 32] }
+/// # fn main() -> Result<(), Error> {
+/// let hub = Hub::builder(HubConfig::default(), Clock::system())
+///     // All nodes have the same key, so that a client can resume on each of them.
+///     .cursor_keys([CursorKey::new(&secret())?])
+///     .authenticate(async |token: String| match token.as_str() {
+///         "secret" => Ok(Session::new("ann", vec!["user/ann".into()])),
+///         _ => Err(Error::invalid("unknown token")),
+///     })
+///     .build()?;
+/// # drop(hub);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct HubBuilder {
+    config: HubConfig,
+    clock: Clock,
+    cursor_keys: Vec<CursorKey>,
+    backplane: Option<Arc<dyn Backplane>>,
+    authenticate: Option<Arc<dyn Authenticate>>,
+}
+
+impl HubBuilder {
+    pub(super) fn new(config: HubConfig, clock: Clock) -> Self {
+        Self { config, clock, cursor_keys: Vec::new(), backplane: None, authenticate: None }
+    }
+
+    /// Sets the keys that sign cursors and tickets. The first signs, all verify, so that a key can be replaced: add the
+    /// new one behind, then move it to the front on all nodes, then remove the old one. Default one random key, with which
+    /// no client can resume after a restart or on another node.
+    pub fn cursor_keys(mut self, keys: impl IntoIterator<Item = CursorKey>) -> Self {
+        self.cursor_keys = keys.into_iter().collect();
+        self
+    }
+
+    /// Sets the backplane. Default [`Memory`], of a single node. The caller runs
+    /// [`Backplane::run`](crate::backplane::Backplane::run).
+    pub fn backplane(mut self, backplane: impl Backplane) -> Self {
+        self.backplane = Some(Arc::new(backplane));
+        self
+    }
+
+    /// Sets the function that verifies the tokens of frames: the first frame of a session of
+    /// [`Hub::accept_unauthenticated`], and the refreshed tokens of all sessions. It has 5 seconds. Default none: such
+    /// frames are refused.
+    pub fn authenticate<F, Fut>(mut self, authenticate: F) -> Self
+    where
+        F: Fn(String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Session, Error>> + Send + 'static,
+    {
+        self.authenticate = Some(Arc::new(authenticate));
+        self
+    }
+
+    /// Creates the hub.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of the configuration is zero or above its
+    ///   maximum, if an entry of [`HubConfig::origins`] is not written as browsers send it, or if the history of a rule
+    ///   keeps nothing.
+    /// - [`ErrorKind::Fatal`](comms_core::ErrorKind::Fatal) if a random key is needed and the system has no random source.
+    pub fn build(self) -> Result<Hub, Error> {
+        let Self { config, clock, mut cursor_keys, backplane, authenticate } = self;
+        let config = config.validated()?;
+        if cursor_keys.is_empty() {
+            cursor_keys.push(CursorKey::random()?);
+        }
+        let backplane = backplane.unwrap_or_else(|| Arc::new(Memory::new(clock.clone())));
+        Ok(Hub(HubState::new(HubParts { config, clock, cursor_keys, backplane, authenticate })))
+    }
+}
+
+impl fmt::Debug for HubBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,259 @@
+//! How a session joins a topic, with what its client has missed.
+//!
+//! The session must get each message after its position once, although messages arrive while the history is read. A join
+//! reads the history page by page, and looks after each page whether it has reached the last message that the shards
+//! have; under the lock of the feed, so that no message comes between. The feed keeps its last messages while sessions
+//! join, so that a busy topic does not run away from them.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use comms_core::Error;
+
+use super::membership::Membership;
+use crate::{
+    backplane::{History, Position, Retention},
+    connection::{Connection, Item},
+    cursor,
+    hub::state::HubState,
+    message::Message,
+    protocol::{JoinedTopic, ServerFrame},
+    shard::{Batch, Subscriber},
+    topic::{Filter, Topic, feed::PAGE_BYTES},
+};
+
+/// The waits before a failed access to the backplane is repeated: the first, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The wait before the queue of a slow client is looked at again.
+const QUEUE_WAIT: Duration = Duration::from_millis(20);
+
+/// Where a session begins in a topic.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Start {
+    /// With the next message.
+    Now,
+    /// After this position of its client. `None`: the client named a position that cannot be read.
+    After(Option<Position>),
+}
+
+/// A session on its way into a topic.
+pub(super) struct Join {
+    hub: Arc<HubState>,
+    connection: Arc<Connection>,
+    membership: Weak<Membership>,
+    topic: Arc<Topic>,
+    filter: Option<Arc<Filter>>,
+    /// The position up to which the session has the messages. `None` in a topic without history.
+    reached: Option<Position>,
+    /// Messages after `reached` that were read at the beginning.
+    page: Vec<(u64, Bytes)>,
+    recovered: Option<bool>,
+    _recent: Option<KeepRecent>,
+}
+
+impl Join {
+    /// Waits until the backplane delivers the topic, and finds out whether the client can resume at `start`.
+    pub(super) async fn begin(
+        hub: Arc<HubState>,
+        connection: Arc<Connection>,
+        membership: &Arc<Membership>,
+        filter: Filter,
+        start: Start,
+    ) -> Self {
+        let topic = membership.topic.clone();
+        let mut join = Self {
+            filter: (!filter.is_empty()).then(|| Arc::new(filter)),
+            membership: Arc::downgrade(membership),
+            reached: None,
+            page: Vec::new(),
+            recovered: None,
+            _recent: None,
+            hub,
+            connection,
+            topic,
+        };
+        join.activate().await;
+        if let Some(retention) = join.topic.options.history {
+            join._recent = Some(KeepRecent::new(&join.topic));
+            join.reached = join.topic.feed.lock().last;
+            join.resume(retention, start).await;
+        } else if matches!(start, Start::After(_)) {
+            join.recovered = Some(false);
+        }
+        join
+    }
+
+    async fn activate(&self) {
+        let (name, history) = (&self.topic.name, self.topic.options.history);
+        self.topic
+            .feed
+            .active
+            .get_or_init(|| async {
+                let position = self.repeat(|| self.hub.backplane.subscribe(name, history)).await;
+                self.topic.feed.lock().start_at(position);
+            })
+            .await;
+    }
+
+    async fn resume(&mut self, retention: Retention, start: Start) {
+        let since = match start {
+            Start::Now => return,
+            Start::After(None) => return self.recovered = Some(false),
+            Start::After(Some(since)) => since,
+        };
+        let is_current = self.reached == Some(since);
+        if !is_current {
+            let read = self.read(retention, since).await;
+            let Some(messages) = read.messages else {
+                self.reached = self.topic.feed.lock().last;
+                return self.recovered = Some(false);
+            };
+            self.page = messages;
+        }
+        (self.reached, self.recovered) = (Some(since), Some(true));
+    }
+
+    /// Returns what the client learns about the join before its first message.
+    pub(super) fn joined(&self) -> JoinedTopic {
+        let keys = &self.hub.cursor_keys;
+        let cursor = self.reached.map(|position| cursor::token(keys, &self.topic.name, position));
+        JoinedTopic { topic: self.topic.name.as_ref().to_owned(), cursor, recovered: self.recovered }
+    }
+
+    /// Returns the frame that confirms the subscription.
+    pub(super) fn subscribed(&self) -> Item {
+        let joined = self.joined();
+        Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined])
+    }
+
+    /// Sends what the client has missed, and then lets the session take part in the topic.
+    pub(super) async fn finish(mut self) {
+        let page = std::mem::take(&mut self.page);
+        self.send_page(page);
+        while self.connection.is_open() && !self.try_go_live() {
+            let (Some(retention), Some(reached)) = (self.topic.options.history, self.reached) else { return };
+            self.wait_for_room().await;
+            let read = self.read(retention, reached).await;
+            match read.messages {
+                Some(messages) => self.send_page(messages),
+                None => self.skip_to(read.top, "history"),
+            }
+        }
+    }
+
+    /// Adds the session to the topic if it has every message up to the last one. Returns `false` if it has not yet.
+    fn try_go_live(&mut self) -> bool {
+        let Some(membership) = self.membership.upgrade() else { return true };
+        let topic = self.topic.clone();
+        let feed = topic.feed.lock();
+        if membership.has_left() {
+            return true;
+        }
+        if let (Some(reached), Some(last)) = (self.reached, feed.last) {
+            if reached.epoch != last.epoch {
+                self.skip_to(last, "epoch");
+            } else if reached.offset < last.offset {
+                let missing = (last.offset - reached.offset) as usize;
+                let mut recent: Vec<_> = feed.recent.iter().rev().take(missing).cloned().collect();
+                recent.reverse();
+                let is_next = |first: &Arc<Message>| {
+                    first.position.is_some_and(|at| at.epoch == last.epoch && at.offset == reached.offset + 1)
+                };
+                if recent.len() < missing || !recent.first().is_some_and(is_next) {
+                    return false;
+                }
+                self.send(recent);
+                self.reached = Some(last);
+            }
+        }
+        let subscriber = Subscriber {
+            connection: self.connection.clone(),
+            since: self.reached,
+            filter: self.filter.clone(),
+        };
+        if let Some(shard) = self.hub.shard_of(self.connection.id) {
+            shard.subscribe(&self.topic, subscriber);
+        }
+        membership.set_live();
+        true
+    }
+
+    fn send_page(&mut self, page: Vec<(u64, Bytes)>) {
+        let Some(reached) = self.reached else { return };
+        let mut messages = Vec::with_capacity(page.len());
+        for (offset, body) in page {
+            let at = Position { offset, ..reached };
+            self.reached = Some(at);
+            // The feed has reported a message that cannot be read.
+            messages
+                .extend(Message::event(self.topic.clone(), Some(at), &body, &self.hub.meters).map(Arc::new));
+        }
+        self.send(messages);
+    }
+
+    fn send(&self, mut messages: Vec<Arc<Message>>) {
+        if let Some(filter) = &self.filter {
+            messages.retain(|message| message.head.as_ref().is_none_or(|head| filter.passes(head)));
+        }
+        if !messages.is_empty() {
+            self.hub.meters.delivered(self.connection.deliver(&Batch::new(messages)));
+        }
+    }
+
+    /// Notifies the client that the messages up to `position` are lost.
+    fn skip_to(&mut self, position: Position, reason: &'static str) {
+        let (keys, meters) = (&self.hub.cursor_keys, &self.hub.meters);
+        let notice = Message::missed(self.topic.clone(), Some(position), reason, keys, meters);
+        self.connection.send(Item::Message(Arc::new(notice)));
+        self.reached = Some(position);
+    }
+
+    /// Waits while the client has not taken the pages before.
+    async fn wait_for_room(&self) {
+        let enough = self.hub.config.queue_bytes.saturating_sub(PAGE_BYTES).max(1) / 2;
+        while self.connection.is_open() && self.connection.queued_bytes() > enough {
+            self.hub.clock.sleep(QUEUE_WAIT).await;
+        }
+    }
+
+    async fn read(&self, retention: Retention, since: Position) -> History {
+        // The semaphore is never closed.
+        let _permit = self.hub.reads.acquire().await;
+        let page = PAGE_BYTES.min(self.hub.config.queue_bytes / 2);
+        self.repeat(|| self.hub.backplane.history(&self.topic.name, retention, since, page)).await
+    }
+
+    /// Repeats an access to the backplane until it succeeds. The join ends before with its session.
+    async fn repeat<T, F: Future<Output = Result<T, Error>>>(&self, access: impl Fn() -> F) -> T {
+        let (mut wait, longest) = RETRY;
+        loop {
+            match access().await {
+                Ok(result) => return result,
+                Err(error) => {
+                    tracing::debug!(topic = %self.topic.name, %error, "the backplane does not answer")
+                }
+            }
+            self.hub.clock.sleep(wait.mul_f64(0.5 + 0.5 * self.hub.clock.random_unit())).await;
+            wait = (wait * 2).min(longest);
+        }
+    }
+}
+
+/// Keeps the recent messages of a topic while it lives.
+struct KeepRecent(Arc<Topic>);
+
+impl KeepRecent {
+    fn new(topic: &Arc<Topic>) -> Self {
+        topic.feed.lock().begin_join();
+        Self(topic.clone())
+    }
+}
+
+impl Drop for KeepRecent {
+    fn drop(&mut self) {
+        self.0.feed.lock().end_join();
+    }
+}

@@ -1,0 +1,72 @@
+//! The part of a topic that a client wants.
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::Head;
+
+/// The maximum number of values in a list of a filter.
+const MAX_VALUES: usize = 100;
+
+/// Selects messages of a topic on the server. A message passes if it passes both lists.
+///
+/// A client sends its filter in `subscribe`. The application gives one to a topic that it subscribes by
+/// [`Session::topic_with`](crate::Session::topic_with).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Filter {
+    /// The types of events that pass ([`Push::event`](crate::Push::event)). Empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+    /// The keys that pass ([`Push::key`](crate::Push::key)). Empty: all, and messages without a key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+}
+
+impl Filter {
+    /// Lets the messages of one more event type pass.
+    #[must_use]
+    pub fn event(mut self, event: impl Into<String>) -> Self {
+        self.events.push(event.into());
+        self
+    }
+
+    /// Lets the messages of one more key pass.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.keys.push(key.into());
+        self
+    }
+
+    /// Returns whether every message passes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.keys.is_empty()
+    }
+
+    /// Returns whether a list is longer than 100 values.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.events.len() > MAX_VALUES || self.keys.len() > MAX_VALUES
+    }
+
+    pub(crate) fn passes(&self, head: &Head) -> bool {
+        let event = self.events.is_empty() || self.events.contains(&head.event);
+        let key = self.keys.is_empty() || head.key.as_ref().is_some_and(|key| self.keys.contains(key));
+        event && key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_passes_both_lists() {
+        let head = |event: &str, key: Option<&str>| Head { event: event.into(), key: key.map(Into::into) };
+        let filter = Filter::default().event("paid").event("sent").key("a");
+        assert!(filter.passes(&head("paid", Some("a"))));
+        assert!(!filter.passes(&head("made", Some("a"))));
+        assert!(!filter.passes(&head("paid", Some("b"))));
+        assert!(!filter.passes(&head("paid", None)));
+        assert!(Filter::default().passes(&head("made", None)));
+    }
+}

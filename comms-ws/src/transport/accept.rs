@@ -1,0 +1,161 @@
+//! Chooses the transport of a request, and admits its session.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, Method, Request, Response, header, request::Parts};
+use hyper::upgrade::OnUpgrade;
+
+use super::{sse, websocket};
+use crate::{
+    body::Body,
+    hub::state::HubState,
+    message::Encoding,
+    refusal::Refusal,
+    session::{Link, Session},
+    websocket::handshake::Handshake,
+};
+
+/// Opens a session on a WebSocket or an event stream, or refuses the request. Without `session`, the client has to
+/// authenticate in its first frame.
+pub(crate) fn accept<B>(
+    hub: &Arc<HubState>,
+    request: Request<B>,
+    session: Option<Session>,
+    address: Option<IpAddr>,
+) -> Response<Body> {
+    let (mut parts, _) = request.into_parts();
+    let result = match wants_websocket(&parts) {
+        true => accept_websocket(hub, &mut parts, session, address),
+        false => accept_events(hub, &parts, session, address),
+    };
+    result.unwrap_or_else(Refusal::response)
+}
+
+fn accept_websocket(
+    hub: &Arc<HubState>,
+    parts: &mut Parts,
+    session: Option<Session>,
+    address: Option<IpAddr>,
+) -> Result<Response<Body>, Refusal> {
+    check_origin(hub, &parts.headers)?;
+    let mut handshake = Handshake::check(parts).map_err(Refusal::Handshake)?;
+    if !hub.config.compression {
+        handshake.deflate = None;
+    }
+    let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(Refusal::NotUpgradable)?;
+    let principal = session.as_ref().map(|session| &session.principal);
+    let admission = hub.registry.admit(principal, address, &hub.config)?;
+    hub.start();
+    let is_deflated = handshake.deflate.is_some();
+    let resume = Resume::of(parts);
+    let accepted = websocket::Accepted { hub: hub.clone(), admission, session, is_deflated, resume };
+    websocket::spawn(accepted, upgrade);
+    Ok(handshake.response())
+}
+
+fn accept_events(
+    hub: &Arc<HubState>,
+    parts: &Parts,
+    session: Option<Session>,
+    address: Option<IpAddr>,
+) -> Result<Response<Body>, Refusal> {
+    let session = session.filter(|_| accepts_events(parts)).ok_or(Refusal::NoTransport)?;
+    check_origin(hub, &parts.headers)?;
+    let admission = hub.registry.admit(Some(&session.principal), address, &hub.config)?;
+    hub.start();
+    let resume = Resume::of(parts);
+    let mut link = Link::open(hub, admission, Some(&session), Encoding::EventStream, None);
+    link.start(session, resume.topics, resume.cursor.as_deref());
+    Ok(sse::response(link, hub.clock.random_unit()))
+}
+
+/// Refuses pages of other origins. A browser sends `Origin` on every handshake and no page can prevent that, so a request
+/// without `Origin` does not come from a page. An event stream of the page's own origin has none either.
+fn check_origin(hub: &HubState, headers: &HeaderMap) -> Result<(), Refusal> {
+    match is_origin_allowed(headers, &hub.config.origins) {
+        true => Ok(()),
+        false => Err(Refusal::Origin),
+    }
+}
+
+fn is_origin_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
+    let mut given = headers.get_all(header::ORIGIN).iter();
+    given.all(|origin| origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()))
+}
+
+/// Returns whether the request is a WebSocket handshake, of HTTP/1.1 or of HTTP/2, or should be one.
+fn wants_websocket(parts: &Parts) -> bool {
+    parts.headers.contains_key(header::UPGRADE)
+        || parts.headers.contains_key(header::SEC_WEBSOCKET_VERSION)
+        || parts.method == Method::CONNECT
+}
+
+fn accepts_events(parts: &Parts) -> bool {
+    let mut accepted = parts.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_events =
+        |media: &str| media.split(';').next().is_some_and(|kind| kind.trim() == "text/event-stream");
+    parts.method == Method::GET && accepted.any(|value| value.split(',').any(is_events))
+}
+
+/// What a request says about the topics of its session.
+pub(super) struct Resume {
+    pub(super) topics: Vec<String>,
+    pub(super) cursor: Option<String>,
+}
+
+impl Resume {
+    /// Reads the parameters `topic` and `cursor`, and the header `Last-Event-ID`, which is newer than the cursor of the
+    /// address.
+    fn of(parts: &Parts) -> Self {
+        let (mut topics, mut cursor) = (Vec::new(), None);
+        for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            match &*name {
+                "topic" => topics.push(value.into_owned()),
+                "cursor" => cursor = Some(value.into_owned()),
+                _ => {}
+            }
+        }
+        let last = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+        Self { topics, cursor: last.filter(|id| !id.is_empty()).map(str::to_owned).or(cursor) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_refused_unless_listed() {
+        let origins = ["https://shop.example".to_owned()];
+        let allowed = |origin: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for origin in origin {
+                headers.append(header::ORIGIN, http::HeaderValue::from_static(origin));
+            }
+            is_origin_allowed(&headers, &origins)
+        };
+        assert!(allowed(&[]), "a request without an origin");
+        assert!(allowed(&["https://shop.example"]));
+        for evil in ["https://evil.example", "https://shop.example.evil", "http://shop.example", "null", ""] {
+            assert!(!allowed(&[evil]), "{evil}");
+        }
+        assert!(!allowed(&["https://shop.example", "https://evil.example"]));
+    }
+
+    #[test]
+    fn the_topics_and_the_cursor_are_read_from_the_request() {
+        let parts = |uri: &str, last: Option<&str>| {
+            let mut request = Request::get(uri);
+            if let Some(last) = last {
+                request = request.header("last-event-id", last);
+            }
+            let Resume { topics, cursor } = Resume::of(&request.body(()).unwrap().into_parts().0);
+            (topics, cursor)
+        };
+        assert_eq!(parts("/v1/events", None), (vec![], None));
+        let (topics, cursor) = parts("/v1/events?topic=a%2Fb&topic=c&cursor=x%3A1", None);
+        assert_eq!((topics, cursor.as_deref()), (vec!["a/b".to_owned(), "c".to_owned()], Some("x:1")));
+        assert_eq!(parts("/?cursor=x", Some("y")).1.as_deref(), Some("y"), "the header is newer");
+        assert_eq!(parts("/?cursor=x", Some("")).1.as_deref(), Some("x"));
+    }
+}

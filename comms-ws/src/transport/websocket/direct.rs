@@ -1,0 +1,162 @@
+//! A WebSocket session on a bare TCP socket. The flushers write to the socket; this task reads from it, writes what the
+//! socket did not take at once, and runs the close handshake.
+
+use std::{cell::RefCell, future::poll_fn, io, net::Shutdown};
+
+use tokio::net::TcpStream;
+
+use super::{
+    End,
+    incoming::{answer, decode},
+};
+use crate::{
+    close::Close,
+    connection::{Connection, Duty},
+    session::Link,
+    websocket::{
+        decoder::{Decoder, Received},
+        encoder,
+    },
+};
+
+/// The size of a reading in bytes.
+const READ_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// The buffer that all sessions of a thread read into, so that an idle session has none.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+pub(super) async fn run(mut link: Link, mut decoder: Decoder, first: Vec<u8>) {
+    let connection = link.connection.clone();
+    let Some(socket) = connection.socket() else { return };
+    let end = exchange(&mut link, &connection, socket, &mut decoder, first).await;
+    // Leave the topics before the close handshake, so that no further message is queued.
+    link.leave_all();
+    link.note_end(end.close());
+    Box::pin(close(&link, socket, end)).await;
+}
+
+/// Reads and writes until the session ends.
+async fn exchange(
+    link: &mut Link,
+    connection: &Connection,
+    socket: &TcpStream,
+    decoder: &mut Decoder,
+    first: Vec<u8>,
+) -> End {
+    if !first.is_empty() {
+        let (frames, end) = decode(link, decoder, &first);
+        drop(first);
+        if let Some(end) = finish(link, frames, end).await {
+            return end;
+        }
+    }
+    let mut waits = false;
+    loop {
+        tokio::select! {
+            readable = socket.readable() => {
+                if readable.is_err() {
+                    return End::Gone;
+                }
+                let (frames, end) = read(link, socket, decoder);
+                if let Some(end) = finish(link, frames, end).await {
+                    return end;
+                }
+            }
+            () = poll_fn(|cx| connection.poll_attention(cx)) => match connection.duty() {
+                Duty::Close(close) => return End::Close(close),
+                Duty::Gone => return End::Gone,
+                Duty::Write => waits = true,
+                Duty::Idle => waits = false,
+            },
+            writable = socket.writable(), if waits => {
+                if writable.is_err() {
+                    return End::Gone;
+                }
+                match flush(link, socket) {
+                    Ok(done) => waits = !done,
+                    Err(_) => return End::Gone,
+                }
+            }
+        }
+    }
+}
+
+/// Answers `frames`, and returns the end, if there is one.
+async fn finish(link: &mut Link, frames: Vec<Received>, end: Option<End>) -> Option<End> {
+    if frames.is_empty() {
+        return end;
+    }
+    // On the heap: the future of an answer is large, and most of the time there is none.
+    Box::pin(answer(link, frames)).await.err().or(end)
+}
+
+/// Reads once, without waiting.
+fn read(link: &mut Link, socket: &TcpStream, decoder: &mut Decoder) -> (Vec<Received>, Option<End>) {
+    BUFFER.with_borrow_mut(|buffer| match socket.try_read(buffer) {
+        Ok(0) => (Vec::new(), Some(End::Gone)),
+        Ok(read) => decode(link, decoder, &buffer[..read]),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Vec::new(), None),
+        Err(_) => (Vec::new(), Some(End::Gone)),
+    })
+}
+
+/// Writes what is queued, as far as the socket takes it. Returns whether nothing is left.
+fn flush(link: &Link, socket: &TcpStream) -> io::Result<bool> {
+    let (frames, result) = link.connection.flush(|parts| socket.try_write_vectored(parts));
+    link.hub.meters.delivered(frames);
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+/// Runs the close handshake: sends what is still queued and the close frame, and reads until the peer has closed as well.
+/// The kernel would reset a socket that is closed with unread bytes, and the close frame would be lost.
+async fn close(link: &Link, socket: &TcpStream, end: End) {
+    let (code, reason) = match end {
+        End::Gone => return,
+        End::Closed => (1000, ""),
+        End::Close(Close { code, reason, .. }) => (code, reason),
+    };
+    let (clock, config) = (&link.hub.clock, &link.hub.config);
+    let sent = async {
+        while !flush(link, socket)? {
+            socket.writable().await?;
+        }
+        write_all(socket, &encoder::close(code, reason)).await
+    };
+    // A client that begins to read again within this time learns why its session ended.
+    if !matches!(clock.timeout(config.write_timeout, sent).await, Ok(Ok(()))) {
+        return;
+    }
+    link.connection.end();
+    // The client learns that nothing follows, and closes its side.
+    let _ = socket2::SockRef::from(socket).shutdown(Shutdown::Write);
+    let _ = clock.timeout(config.close_timeout, discard(socket)).await;
+}
+
+async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads until the peer has closed.
+async fn discard(socket: &TcpStream) -> io::Result<()> {
+    loop {
+        socket.readable().await?;
+        match BUFFER.with_borrow_mut(|buffer| socket.try_read(buffer)) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

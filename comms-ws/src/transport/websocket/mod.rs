@@ -1,0 +1,112 @@
+//! The WebSocket transport.
+//!
+//! - `direct.rs`: a session on a bare TCP socket, to which the flushers write without its task.
+//! - `stream.rs`: a session on any other stream, such as TLS or HTTP/2.
+//! - `incoming.rs`: what both do with the bytes of the client.
+
+mod direct;
+mod incoming;
+mod stream;
+
+use std::{sync::Arc, time::Duration};
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::accept::Resume;
+use crate::{
+    close::Close,
+    hub::{registry::Admission, state::HubState},
+    message::Encoding,
+    session::{Link, Session},
+    websocket::decoder::Decoder,
+};
+
+/// The time limit from the response to the switch of protocols.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
+/// The time within which a client without a token has to authenticate, in seconds.
+const AUTHENTICATION_SECONDS: u64 = 5;
+
+/// A handshake that was accepted.
+pub(super) struct Accepted {
+    pub(super) hub: Arc<HubState>,
+    pub(super) admission: Admission,
+    pub(super) session: Option<Session>,
+    pub(super) is_deflated: bool,
+    pub(super) resume: Resume,
+}
+
+/// How the exchange with a client ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The session ends with this close frame.
+    Close(Close),
+    /// The client sent a close frame.
+    Closed,
+    /// The socket failed or was closed.
+    Gone,
+}
+
+impl End {
+    /// Returns the close code of the server, if there is one.
+    fn close(self) -> Option<Close> {
+        match self {
+            Self::Close(close) => Some(close),
+            Self::Closed | Self::Gone => None,
+        }
+    }
+}
+
+/// Runs the session when the connection has switched protocols.
+pub(super) fn spawn(accepted: Accepted, upgrade: OnUpgrade) {
+    tokio::spawn(async move {
+        let upgraded = match accepted.hub.clock.timeout(UPGRADE_LIMIT, upgrade).await {
+            Ok(Ok(upgraded)) => upgraded,
+            _ => return tracing::debug!("a connection did not switch to WebSocket"),
+        };
+        let decoder = Decoder::new(accepted.hub.config.max_client_frame, accepted.is_deflated);
+        // A task of its own: the future of this one is larger.
+        match bare_socket(upgraded) {
+            Ok((socket, first)) => {
+                let link = accepted.open(Some(socket));
+                tokio::spawn(direct::run(link, decoder, first));
+            }
+            Err(upgraded) => {
+                let link = accepted.open(None);
+                tokio::spawn(stream::run(link, decoder, TokioIo::new(upgraded)));
+            }
+        }
+    });
+}
+
+impl Accepted {
+    fn open(self, socket: Option<TcpStream>) -> Link {
+        let Self { hub, admission, session, is_deflated, resume } = self;
+        let encoding = if is_deflated { Encoding::WebSocketDeflate } else { Encoding::WebSocket };
+        let mut link = Link::open(&hub, admission, session.as_ref(), encoding, socket);
+        match session {
+            Some(session) => link.start(session, resume.topics, resume.cursor.as_deref()),
+            None => link.expire_in(AUTHENTICATION_SECONDS),
+        }
+        link
+    }
+}
+
+/// Takes the TCP socket out of a connection of hyper, with the bytes that were read after the handshake. Returns the
+/// connection if it is another stream.
+fn bare_socket(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+    // A connection that hyper-util has served is wrapped once more than one of hyper.
+    let (io, read) = match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => (parts.io, parts.read_buf),
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+            (parts.io, parts.read_buf)
+        }
+    };
+    let socket = io.into_inner();
+    // Without it, a small frame waits for the acknowledgement of the one before. The session works without it, too.
+    let _ = socket.set_nodelay(true);
+    // A copy: the bytes of hyper are a part of a buffer of 8 KiB and more.
+    Ok((socket, read.to_vec()))
+}
