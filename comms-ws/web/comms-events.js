@@ -112,6 +112,8 @@ export class Topics {
   #unwanted = new Set();
   /** The topics of the last query. The server answers each in `welcome` or by an error. */
   #asked = new Set();
+  /** The topic of the current session alone. The next session has another one. */
+  #own = "";
   /** The topics that the current session has joined. */
   #joined = new Set();
   /** The topics whose offsets have gaps by design. */
@@ -142,7 +144,7 @@ export class Topics {
    */
   query(isSse = false) {
     const token = (topic) => (this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null);
-    const granted = [...this.#granted].filter((topic) => !this.#wanted.has(topic));
+    const granted = [...this.#granted].filter((topic) => !this.#wanted.has(topic) && topic !== this.#own);
     const cursors = granted.sort().map(token).filter(Boolean).map(encode);
     const wanted = [...this.#wanted.values()].filter((one) => isSse || !hasFilter(one)).map(({ topic }) => topic);
     const pairs = [];
@@ -163,9 +165,10 @@ export class Topics {
   }
 
   /** Takes `welcome`. Returns the items for the page, and the frames to send. */
-  welcome({ topics = [] }, isSse = false) {
+  welcome({ session, topics = [] }, isSse = false) {
     const given = new Set(topics.map(({ topic }) => topic));
     const items = [];
+    this.#own = `session/${session}`;
     this.#sparse.clear();
     this.#joined.clear();
     this.#unwanted = new Set([...this.#unwanted].filter((topic) => given.has(topic)));
@@ -217,9 +220,12 @@ export class Topics {
     this.#places.delete(topic);
   }
 
-  #refused(code, detail) {
-    if (code === "forbidden" || code === "too_many_topics") this.#forget(detail);
-    return { kind: "refused", code, topic: detail };
+  #error({ code, detail }) {
+    const isRefusal = code === "forbidden" || code === "too_many_topics";
+    // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
+    if (isRefusal && !this.#wanted.has(detail)) return [];
+    if (isRefusal) this.#forget(detail);
+    return [{ kind: "refused", code, topic: detail }];
   }
 
   /** Takes a frame about a topic. Returns the items for the page. Throws if the frame is malformed. */
@@ -237,7 +243,7 @@ export class Topics {
         this.#forget(frame.topic);
         return [{ kind: "unsubscribed", topic: frame.topic, reason: frame.reason }];
       case "error":
-        return [this.#refused(frame.code, frame.detail)];
+        return this.#error(frame);
       default:
         return [];
     }
@@ -266,6 +272,7 @@ export class Topics {
   #place({ topic, cursor, recovered, sparse }) {
     if (typeof topic !== "string") throw new Error("a topic of the server is no text");
     if (sparse) this.#sparse.add(topic);
+    else this.#sparse.delete(topic);
     const token = parseCursor(cursor);
     const before = this.#places.get(topic);
     const resumed = before && recovered === true ? resumeAt(before, token) : null;

@@ -116,8 +116,8 @@ impl Driver {
     fn opened(&mut self, connection: Box<Connection>) -> Result<(), Error> {
         let Connection { socket, welcome } = *connection;
         let mut session = Session::new(socket, self.target.clone(), welcome.ping_seconds, welcome.expires);
-        self.pending.push_back(Entry::new(Item::Connected { session: welcome.session }));
-        let frames = self.state.welcome(welcome.topics, &mut self.pending);
+        self.pending.push_back(Entry::new(Item::Connected { session: welcome.session.clone() }));
+        let frames = self.state.welcome(&welcome.session, welcome.topics, &mut self.pending);
         let old = self.session.take();
         if let Some(old) = old {
             // Without waiting for the confirmation: the events that the old connection still has follow on the new one.

@@ -4,6 +4,7 @@
 
 mod drain;
 mod ends;
+mod hub;
 mod queue;
 mod resume;
 mod session;

@@ -13,6 +13,7 @@ use super::{
     queue::Entry,
     subscription::Subscription,
 };
+use crate::session_topic;
 
 /// The characters that stand for themselves in the query.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
@@ -36,6 +37,8 @@ pub(super) struct State {
     unwanted: HashSet<String>,
     /// The topics of the last query. The server answers each in `welcome` or by an error.
     asked: HashSet<String>,
+    /// The topic of the current session alone. The next session has another one.
+    own: String,
     /// The topics that the current session has joined.
     joined: HashSet<String>,
     /// The topics whose offsets are not contiguous by design.
@@ -47,15 +50,18 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        let (unwanted, asked, joined, sparse) = Default::default();
-        Self { places, wanted, granted, unwanted, asked, joined, sparse }
+        let (unwanted, asked, own, joined, sparse) = Default::default();
+        Self { places, wanted, granted, unwanted, asked, own, joined, sparse }
     }
 
     /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted topics.
     /// The server joins each topic of the cursor without a filter.
     pub(super) fn query(&mut self) -> String {
-        let mut granted: Vec<_> =
-            self.granted.iter().filter(|topic| !self.wanted.contains_key(*topic)).collect();
+        let mut granted: Vec<_> = self
+            .granted
+            .iter()
+            .filter(|topic| !self.wanted.contains_key(*topic) && **topic != self.own)
+            .collect();
         granted.sort();
         let (mut topics, mut asked) = (String::new(), HashSet::new());
         let mut cursor: Vec<String> = granted.into_iter().filter_map(|topic| self.token(topic)).collect();
@@ -89,10 +95,12 @@ impl State {
     /// Returns `Invalid` if a cursor is malformed.
     pub(super) fn welcome(
         &mut self,
+        session: &str,
         topics: Vec<TopicFrame>,
         out: &mut VecDeque<Entry>,
     ) -> Result<Vec<String>, Error> {
         let given: HashSet<String> = topics.iter().map(|one| one.topic.clone()).collect();
+        self.own = session_topic(session);
         self.sparse.clear();
         self.joined.clear();
         self.unwanted.retain(|topic| given.contains(topic));
@@ -160,7 +168,12 @@ impl State {
                 out.push_back(Entry::new(Item::Unsubscribed { topic, reason }));
             }
             ServerFrame::Error { code, detail } => {
-                if matches!(code.as_str(), "forbidden" | "too_many_topics") {
+                let is_refusal = matches!(code.as_str(), "forbidden" | "too_many_topics");
+                // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
+                if is_refusal && !self.wanted.contains_key(&detail) {
+                    return Ok(());
+                }
+                if is_refusal {
                     self.forget(&detail);
                 }
                 out.push_back(Entry::new(Item::Refused { code, detail }));
@@ -201,9 +214,10 @@ impl State {
     /// Begins, resumes or skips: what the server says about the position of a topic that is subscribed now.
     fn place(&mut self, frame: TopicFrame, out: &mut VecDeque<Entry>) -> Result<(), Error> {
         let TopicFrame { topic, cursor, recovered, sparse, .. } = frame;
-        if sparse {
-            self.sparse.insert(topic.clone());
-        }
+        match sparse {
+            true => self.sparse.insert(topic.clone()),
+            false => self.sparse.remove(&topic),
+        };
         let token = parse(cursor)?;
         let is_joined = !self.joined.insert(topic.clone());
         let before = self.places.remove(&topic);

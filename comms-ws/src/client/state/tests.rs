@@ -74,7 +74,7 @@ impl State {
     fn receive(&mut self, frame: &Value, out: &mut VecDeque<Entry>) -> Result<Vec<String>, Error> {
         let frame = frame.to_string();
         match ServerFrame::parse(&frame)? {
-            ServerFrame::Welcome(welcome) => self.welcome(welcome.topics, out),
+            ServerFrame::Welcome(welcome) => self.welcome(&welcome.session, welcome.topics, out),
             other => self.take(other, frame.len(), out).map(|()| Vec::new()),
         }
     }
