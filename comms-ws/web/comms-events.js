@@ -167,6 +167,7 @@ export class Topics {
   /** Takes `welcome`. Returns the items for the page, and the frames to send. */
   welcome({ session, topics = [] }, isSse = false) {
     const given = new Set(topics.map(({ topic }) => topic));
+    if ([...given].some((topic) => typeof topic !== "string")) throw new Error("a topic of `welcome` is no text");
     const items = [];
     this.#own = `session/${session}`;
     this.#sparse.clear();
@@ -234,19 +235,25 @@ export class Topics {
       case "event":
         return this.#event(frame);
       case "subscribed":
-        return [this.#place(frame)];
-      case "missed": {
+        return this.#expects(frame.topic) ? [this.#place(frame)] : [];
+      case "missed":
+        if (!this.#expects(frame.topic)) return [];
         this.#places.set(frame.topic, skipTo(this.#places.get(frame.topic), parseCursor(frame.cursor)));
         return [{ kind: "missed", topic: frame.topic, reason: frame.reason }];
-      }
       case "unsubscribed":
-        this.#forget(frame.topic);
+        // The answer to `unsubscribe` has no reason. The page may have subscribed again since then.
+        if (frame.reason) this.#forget(frame.topic);
         return [{ kind: "unsubscribed", topic: frame.topic, reason: frame.reason }];
       case "error":
         return this.#error(frame);
       default:
         return [];
     }
+  }
+
+  /** Returns whether the session can have joined `topic`. A frame may come after `unsubscribe`. */
+  #expects(topic) {
+    return this.#wanted.has(topic) || (this.#granted.has(topic) && !this.#unwanted.has(topic));
   }
 
   #event(frame) {
@@ -270,7 +277,6 @@ export class Topics {
 
   /** Begins, resumes or skips: what the server says about the position of a topic that is subscribed now. */
   #place({ topic, cursor, recovered, sparse }) {
-    if (typeof topic !== "string") throw new Error("a topic of the server is no text");
     if (sparse) this.#sparse.add(topic);
     else this.#sparse.delete(topic);
     const token = parseCursor(cursor);

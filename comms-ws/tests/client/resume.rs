@@ -119,9 +119,9 @@ async fn a_malformed_frame_ends_the_connection_and_not_the_client() {
     for frame in [json!({"type": "event"}), json!([]), json!({"type": "missed", "topic": "a", "cursor": "a"})]
     {
         let mut peer = server.accept().await;
-        peer.welcome("", None).await;
+        peer.welcome("a:1:0:m", Some(true)).await;
         peer.send(frame).await;
-        assert_eq!(client.items(1).await, ["connected"]);
+        assert_eq!(client.items(2).await[0], "connected");
         assert_eq!(client.disconnected().await.1.kind, ErrorKind::Invalid);
     }
     let mut peer = server.accept().await;

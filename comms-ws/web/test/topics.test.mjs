@@ -45,7 +45,7 @@ test("malformed frames are errors", () => {
     { type: "event", topic: "a", offset: "3" },
     { type: "event", topic: "a", offset: 2 ** 53 },
     { type: "subscribed", topic: "a", cursor: "a" },
-    { type: "subscribed" },
+    { type: "welcome", topics: [{}] },
     { type: "missed", topic: "a", cursor: "a:1:2:m~3" },
     { type: "welcome", topics: [topicWith("?")] },
   ]) {

@@ -161,10 +161,13 @@ impl State {
     ) -> Result<(), Error> {
         match frame {
             ServerFrame::Event(event) => self.event(event, bytes, out),
-            ServerFrame::Subscribed(topic) => self.place(topic, out)?,
-            ServerFrame::Missed(missed) => self.missed(missed, out)?,
+            ServerFrame::Subscribed(frame) if self.expects(&frame.topic) => self.place(frame, out)?,
+            ServerFrame::Missed(frame) if self.expects(&frame.topic) => self.missed(frame, out)?,
             ServerFrame::Unsubscribed(TopicFrame { topic, reason, .. }) => {
-                self.forget(&topic);
+                // The answer to `unsubscribe` has no reason. The application may have subscribed again since then.
+                if reason.is_some() {
+                    self.forget(&topic);
+                }
                 out.push_back(Entry::new(Item::Unsubscribed { topic, reason }));
             }
             ServerFrame::Error { code, detail } => {
@@ -181,6 +184,11 @@ impl State {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Returns whether the session can have joined `topic`. A frame may come after `unsubscribe`.
+    fn expects(&self, topic: &str) -> bool {
+        self.wanted.contains_key(topic) || (self.granted.contains(topic) && !self.unwanted.contains(topic))
     }
 
     fn event(&mut self, event: EventFrame, bytes: usize, out: &mut VecDeque<Entry>) {

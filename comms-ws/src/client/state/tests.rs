@@ -62,7 +62,8 @@ fn text(item: &Item) -> String {
         Item::Recovered { topic } => format!("recovered {topic}"),
         Item::Subscribed { topic } => format!("subscribed {topic}"),
         Item::Unsubscribed { topic, reason } => {
-            format!("unsubscribed {topic} {}", reason.as_deref().unwrap_or("-"))
+            let reason = reason.as_deref().map(|reason| format!(" {reason}"));
+            format!("unsubscribed {topic}{}", reason.unwrap_or_default())
         }
         Item::Refused { code, detail } => format!("refused {code} {detail}"),
         other => format!("{other:?}"),
@@ -125,7 +126,7 @@ fn topics_that_make_the_query_too_long_are_subscribed_by_frames() {
 
 #[test]
 fn malformed_frames_are_errors() {
-    let mut state = State::new(HashMap::new(), Vec::new());
+    let mut state = State::new(HashMap::new(), vec!["a".into()]);
     for frame in [
         json!([]),
         json!({}),
