@@ -9,21 +9,27 @@ export type Subscription = string | {
 
 export interface Options {
   /**
-   * Returns an access token. Called for each connection, and before the token of an open connection expires. `refused`: the
-   * last token may have been refused, so a cached one is not good enough. A rejection whose `isFinal` is true ends the
-   * client; after another one the client tries again. A token has the characters of an HTTP token, as JSON Web Tokens do.
-   * Default: no token.
+   * Returns an access token. Called for each connection, and before the token of an open connection expires.
+   * `refused`: the last token may have been refused, so a cached one is not good enough. A rejection whose `isFinal` is
+   * true ends the client; after another one the client tries again. A token has the characters of an HTTP token, as
+   * JSON Web Tokens do. Default: no token.
    */
   token?: ((hint: { refused: boolean }) => string | Promise<string>) | null;
   /** The topics besides those that the server gives to the user. */
   topics?: Subscription[];
   /** The position of an earlier client, from `CommsEvents.cursor`. */
   cursor?: string;
-  /** The wait between attempts in milliseconds: random, below `base`, doubled after each failure up to `cap`. Default 500 and 30,000. */
+  /**
+   * The wait between attempts in milliseconds: random, below `base`, which is doubled after each failure up to `cap`.
+   * Default 500 and 30,000.
+   */
   backoff?: { base?: number; cap?: number };
   /** The time limit for opening a connection, in milliseconds. Default 15,000. */
   connectTimeout?: number;
-  /** While server-sent events are in use, the time until the next attempt of a WebSocket, in milliseconds. Default 300,000. */
+  /**
+   * While server-sent events are in use, the time until the next attempt of a WebSocket, in milliseconds. Default
+   * 300,000.
+   */
   socketRetry?: number;
 
   // The parts of the browser, for tests.
@@ -58,10 +64,15 @@ export interface EventDetail<Data = unknown> {
   data: Data;
 }
 
-/** Events of `topic` were lost, or may have been: read the state by other means. The events that follow are complete. */
+/**
+ * Events of `topic` were lost, or may have been: read the state by other means. The events that follow are complete.
+ */
 export interface MissedDetail {
   topic: string;
-  /** `no_history`: the topic keeps none, and the client was not connected. `gap`: an offset does not follow the one before. */
+  /**
+   * `no_history`: the topic keeps none, and the client was not connected. `gap`: an offset does not follow the one
+   * before.
+   */
   reason: "slow" | "epoch" | "history" | "no_history" | "gap" | string;
 }
 
@@ -74,7 +85,10 @@ export interface TopicDetail {
 }
 
 export interface StateDetail {
-  /** `waiting`: the next attempt follows after `retryIn`. `failed`: a new connection would fail in the same way, see `error`. */
+  /**
+   * `waiting`: the next attempt follows after `retryIn`. `failed`: a new connection would fail in the same way, see
+   * `error`.
+   */
   state: "connecting" | "open" | "waiting" | "closed" | "failed";
   transport: "ws" | "sse" | null;
   session?: string;
@@ -116,5 +130,9 @@ export class CommsEvents extends EventTarget {
     listener: (this: CommsEvents, event: CommsEventMap[K]) => void,
     options?: boolean | AddEventListenerOptions,
   ): void;
-  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
 }

@@ -80,7 +80,10 @@ function skipTo(place, token) {
   return next;
 }
 
-/** The place after the server resumed at `place`, or null. A token ahead of the client is not taken: its events are on their way. */
+/**
+ * The place after the server resumed at `place`, or null. A token ahead of the client is not taken: its events are on
+ * their way.
+ */
 function resumeAt(place, token) {
   if (!place.token || !token || place.token.epoch !== token.epoch) return null;
   return { token: token.offset <= place.reached ? token : place.token, reached: place.reached };
@@ -139,8 +142,8 @@ export class Topics {
   }
 
   /**
-   * Returns the query of a connection. The server joins each topic of the cursor without a filter. `isSse`: all topics are in
-   * the query, because frames cannot be sent.
+   * Returns the query of a connection. The server joins each topic of the cursor without a filter. `isSse`: all topics
+   * are in the query, because frames cannot be sent.
    */
   query(isSse = false) {
     const token = (topic) => (this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null);
@@ -328,7 +331,8 @@ class Connection {
       if (this.transport === "ws") this.#openSocket(url, query, secret);
       else await this.#openStream(url, query, secret);
     } catch (error) {
-      this.end(error instanceof Failure ? error : new Failure(String(error?.message ?? error), { isFinal: error?.isFinal === true }));
+      const isFinal = error?.isFinal === true;
+      this.end(error instanceof Failure ? error : new Failure(String(error?.message ?? error), { isFinal }));
     }
   }
 
@@ -340,8 +344,8 @@ class Connection {
     const socket = new this.#env.WebSocket(address(url, "ws", query()), protocols);
     this.#socket = socket;
     socket.onmessage = ({ data }) => this.#read(data);
-    // A browser does not show why a handshake was refused: the code is 1006. Not every environment reports the close after
-    // an error.
+    // A browser does not show why a handshake was refused: the code is 1006. Not every environment reports the close
+    // after an error.
     socket.onerror = () => this.end(Failure.closed(1006, "the WebSocket failed"));
     socket.onclose = ({ code, reason }) => this.end(Failure.closed(code, reason));
   }
@@ -365,7 +369,8 @@ class Connection {
       const { status: code } = response;
       const retryAfter = (Number(response.headers.get("retry-after")) || 0) * 1000;
       const isFinal = code === 403;
-      throw new Failure(`status ${code} for the ticket${isFinal ? `: ${FINAL[4403]}` : ""}`, { code, isFinal, retryAfter });
+      const advice = isFinal ? `: ${FINAL[4403]}` : "";
+      throw new Failure(`status ${code} for the ticket${advice}`, { code, isFinal, retryAfter });
     }
     const { ticket } = await response.json();
     if (typeof ticket !== "string") throw new Failure("the server sent no ticket");
@@ -537,10 +542,12 @@ export class CommsEvents extends EventTarget {
   #state = "connecting";
   #listeners = [];
 
-  constructor(url, { token = null, topics = [], cursor = "", backoff = {}, connectTimeout = 15_000, socketRetry = 300_000, ...env } = {}) {
+  constructor(url, options = {}) {
     super();
+    const { token = null, topics = [], cursor = "", connectTimeout = 15_000, socketRetry = 300_000, ...env } = options;
+    const backoff = { base: 500, cap: 30_000, ...options.backoff };
     this.#url = String(url);
-    this.#options = { token, connectTimeout, socketRetry, backoff: { base: 500, cap: 30_000, ...backoff } };
+    this.#options = { token, connectTimeout, socketRetry, backoff };
     this.#env = { ...browser(), ...env };
     this.#topics = new Topics(topics, cursor);
     this.#listen(this.#env.window, "online", () => this.#networkChanged());
@@ -706,7 +713,9 @@ export class CommsEvents extends EventTarget {
 
   #frame(connection, frame) {
     if (connection !== this.#current) return;
-    if (frame.type === "drain" && !this.#planned && !this.#opening) return this.#plan(Math.min(frame.retry_ms ?? 0, MAX_WAIT));
+    if (frame.type === "drain" && !this.#planned && !this.#opening) {
+      return this.#plan(Math.min(frame.retry_ms ?? 0, MAX_WAIT));
+    }
     if (frame.type === "error" && frame.code === "unauthorized") return connection.refreshAgain();
     this.#emit(this.#topics.take(frame));
   }
@@ -755,6 +764,8 @@ export class CommsEvents extends EventTarget {
       this.#failures += 1;
       this.#plan(Math.max(wait, Math.min(failure.retryAfter, MAX_WAIT)));
     }
-    if (!this.#current) this.#enter("waiting", { error: failure, retryIn: this.#planned ? this.#planned.at - this.#env.now() : 0 });
+    if (this.#current) return;
+    const retryIn = this.#planned ? this.#planned.at - this.#env.now() : 0;
+    this.#enter("waiting", { error: failure, retryIn });
   }
 }

@@ -64,8 +64,8 @@ impl Builder {
     /// Sets the source of access tokens. It is called for each connection, and before the token of an open connection
     /// expires. Default: no token.
     ///
-    /// An error of the kind `Unauthenticated`, `PermissionDenied` or `Fatal` ends the client at its next connection. After
-    /// another error the client tries again, with backoff.
+    /// An error of the kind `Unauthenticated`, `PermissionDenied` or `Fatal` ends the client at its next connection.
+    /// After another error the client tries again, with backoff.
     pub fn token<F, R>(mut self, source: F) -> Self
     where
         F: Fn() -> R + Send + Sync + 'static,
@@ -112,14 +112,15 @@ impl Builder {
         self
     }
 
-    /// Sets the maximum of bytes that are queued until the application reads them. One event may be longer. Default 4 MiB.
+    /// Sets the maximum of bytes that are queued until the application reads them. One event may be longer. Default 4
+    /// MiB.
     pub fn queue_bytes(mut self, bytes: u32) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// Sets the maximum length of a message of the server in bytes. A longer one ends the client, because the server would
-    /// send it again after each reconnect. Default 1 MiB.
+    /// Sets the maximum length of a message of the server in bytes. A longer one ends the client, because the server
+    /// would send it again after each reconnect. Default 1 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
@@ -142,8 +143,8 @@ impl Builder {
     /// Starts a task that connects and stays connected. Returns before the connection is open.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the URL is no `ws` or `wss` URL with a host, the
-    /// cursor is malformed, a topic is empty, or a limit is zero. Returns
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the URL is no `ws` or `wss` URL with a host,
+    /// the cursor is malformed, a topic is empty, or a limit is zero. Returns
     /// [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) for a `wss` URL without the feature
     /// `client-tls`, without a provider of cryptography, or without root certificates.
     ///

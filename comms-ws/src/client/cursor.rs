@@ -2,8 +2,8 @@
 
 use comms_core::{Error, ErrorKind};
 
-/// A signed position of the server: `topic:epoch:offset:mac`. The client reads topic, epoch and offset, and presents the
-/// text unchanged.
+/// A signed position of the server: `topic:epoch:offset:mac`. The client reads topic, epoch and offset, and presents
+/// the text unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     /// The text without an appended `~offset`.
@@ -51,8 +51,8 @@ impl Place {
 
     /// Returns the position after the server resumed at this one, or `None` if `token` is of another epoch.
     ///
-    /// A token ahead of this position is not taken: the events up to it are on their way, and a connection that ends before
-    /// they arrive must resume from here.
+    /// A token ahead of this position is not taken: the events up to it are on their way, and a connection that ends
+    /// before they arrive must resume from here.
     pub(super) fn resumed(&self, token: Option<Token>) -> Option<Self> {
         let (old, new) = (self.token.as_ref()?, token?);
         let token = if new.offset <= self.reached { &new } else { old };

@@ -18,9 +18,9 @@ use super::{
 
 /// The stream of a client's items, in order. Dropping it closes the connection.
 ///
-/// The client keeps the connection alive also while the stream is not polled. When the queue is full, the client stops reading from
-/// the connection. The server closes the connection of a client that is too slow for its limits, and the client resumes
-/// when the application reads again.
+/// The client keeps the connection alive also while the stream is not polled. When the queue is full, the client stops
+/// reading from the connection. The server closes the connection of a client that is too slow for its limits, and the
+/// client resumes when the application reads again.
 pub struct Events {
     queue: Receiver,
     places: HashMap<String, Place>,
@@ -36,7 +36,8 @@ impl Events {
     ///
     /// # Errors
     /// The error ends the client, and describes what to change:
-    /// - `PermissionDenied`, `Unauthenticated`: the server or the token source refuses the user (status 403, code 4403).
+    /// - `PermissionDenied`, `Unauthenticated`: the server or the token source refuses the user (status 403, code
+    ///   4403).
     /// - `Invalid`: the server closed the connection because of the frames of this client (codes 1008 and 1009), or the
     ///   token cannot be sent.
     /// - `Internal`: client and server disagree about the protocol (codes 1002, 1003, 1007).
@@ -47,9 +48,9 @@ impl Events {
         StreamExt::next(self).await
     }
 
-    /// Returns the position after the last item that was returned, for [`Builder::cursor`](super::Builder::cursor) of a later
-    /// client. Topics without history have no position. An application that stores it after it has processed an item
-    /// processes that item at least once.
+    /// Returns the position after the last item that was returned, for [`Builder::cursor`](super::Builder::cursor) of
+    /// a later client. Topics without history have no position. An application that stores it after it has processed
+    /// an item processes that item at least once.
     #[must_use]
     pub fn cursor(&self) -> String {
         let mut tokens: Vec<String> = self.places.values().filter_map(Place::cursor).collect();

@@ -14,8 +14,8 @@ use super::frame::{EventFrame, parse_data};
 pub enum Item {
     /// An event of a topic.
     Event(Event),
-    /// Events of `topic` were lost, or may have been. The application reads the current state by other means, such as REST.
-    /// The events that follow are complete.
+    /// Events of `topic` were lost, or may have been. The application reads the current state by other means, such as
+    /// REST. The events that follow are complete.
     Missed {
         /// The topic.
         topic: String,

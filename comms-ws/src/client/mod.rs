@@ -33,16 +33,17 @@
 //! ```
 //!
 //! # Guarantees
-//! - The client reconnects until it is closed, with backoff and full jitter. It ends with an error only where a new connection
-//!   would fail in the same way ([`Events::next`] lists the cases).
+//! - The client reconnects until it is closed, with backoff and full jitter. It ends with an error only where a new
+//!   connection would fail in the same way ([`Events::next`] lists the cases).
 //! - The events of a topic are yielded in the order of their offsets, each at most once. When the server cannot
 //!   resume a topic, [`Item::Missed`] is yielded before the events that follow.
-//! - An offset that does not follow the one before yields `Missed` with [`MissedReason::Gap`], and the client stays connected: the server
-//!   has already tried to repair the gap from its history, so a reconnect would find the same. Topics with a filter are
-//!   exempt, because their offsets have gaps by design.
+//! - An offset that does not follow the one before yields `Missed` with [`MissedReason::Gap`], and the client stays
+//!   connected: the server has already tried to repair the gap from its history, so a reconnect would find the same.
+//!   Topics with a filter are exempt, because their offsets have gaps by design.
 //! - Before a server shuts down, the client opens a connection to another one at the time that the server requests, and
 //!   only then closes the old connection.
-//! - The token is refreshed on the open connection before it expires. A token that the server refuses is replaced by a new one.
+//! - The token is refreshed on the open connection before it expires. A token that the server refuses is replaced by a
+//!   new one.
 //! - The queue is bounded in items and bytes. A connection without a frame for two ping intervals is given up.
 //!
 //! # What breaks it
@@ -89,8 +90,8 @@ impl Client {
         Builder::new(url.into())
     }
 
-    /// Subscribes to a topic, or replaces its filter. [`Item::Subscribed`], [`Item::Recovered`] or [`Item::Refused`] follows. The client
-    /// subscribes again when it reconnects.
+    /// Subscribes to a topic, or replaces its filter. [`Item::Subscribed`], [`Item::Recovered`] or [`Item::Refused`]
+    /// follows. The client subscribes again when it reconnects.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the topic is empty, and
@@ -109,8 +110,8 @@ impl Client {
         self.send(Command::Unsubscribe(topic.into())).await
     }
 
-    /// Closes the connection and ends the client. Waits at most 5 s for the confirmation of the server. Queued items can still
-    /// be read.
+    /// Closes the connection and ends the client. Waits at most 5 s for the confirmation of the server. Queued items
+    /// can still be read.
     pub async fn close(&self) {
         // A client that has ended is closed.
         let _ = self.send(Command::Close).await;

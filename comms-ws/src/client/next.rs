@@ -30,7 +30,8 @@ impl Next {
         Self::Due { at, sleep: Box::pin(clock.sleep_until(at)) }
     }
 
-    /// Resolves at the time, or when the connection is open or has failed. Never, if no connection is needed. Cancel-safe.
+    /// Resolves at the time, or when the connection is open or has failed. Never, if no connection is needed.
+    /// Cancel-safe.
     pub(super) async fn ready(&mut self) -> Ready {
         let ready = match self {
             Self::None => pending().await,

@@ -7,8 +7,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// The frames that may be sent at once.
 const BURST: u32 = 25;
 
-/// Limits the rate of frames (the generic cell rate algorithm), so that an application that subscribes to many topics at
-/// once is not closed with 1008.
+/// Limits the rate of frames (the generic cell rate algorithm), so that an application that subscribes to many topics
+/// at once is not closed with 1008.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     /// The time at which the frames that were sent are used up.

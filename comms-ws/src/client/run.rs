@@ -1,7 +1,7 @@
 //! The task of a client: keeps a connection open, and moves frames to the queue.
 //!
-//! Everything that makes an item waits until the items before are in the queue. So a full queue stops the reads from the
-//! connection, and at most the items of one frame are held outside of the queue.
+//! Everything that makes an item waits until the items before are in the queue. So a full queue stops the reads from
+//! the connection, and at most the items of one frame are held outside of the queue.
 
 use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 

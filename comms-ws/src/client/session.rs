@@ -94,8 +94,8 @@ impl Session {
         self.outgoing.len()
     }
 
-    /// Returns the next frame, and writes queued frames meanwhile. Without `read`, it returns no frame, and the silence of
-    /// the server is not counted. Cancel-safe.
+    /// Returns the next frame, and writes queued frames meanwhile. Without `read`, it returns no frame, and the
+    /// silence of the server is not counted. Cancel-safe.
     pub(super) async fn next(&mut self, read: bool) -> Signal {
         loop {
             let token = async {
@@ -156,8 +156,8 @@ impl Session {
         self.schedule_refresh();
     }
 
-    /// Gets a new token before the session ends. After a failure, called again: each time in the last quarter of what is
-    /// left, until the last second.
+    /// Gets a new token before the session ends. After a failure, called again: each time in the last quarter of what
+    /// is left, until the last second.
     pub(super) fn schedule_refresh(&mut self) {
         self.refresh = None;
         let Some(expires) = self.expires else { return };
@@ -212,8 +212,8 @@ type Fault = tokio_tungstenite::tungstenite::Error;
 impl Io<'_> {
     async fn next(mut self, read: bool) -> Option<Result<Message, Fault>> {
         poll_fn(|cx| {
-            // Reading goes on while a write waits for the server, or two full connections would wait for each other. A write
-            // that waits for its turn does not delay the flush of those before.
+            // Reading goes on while a write waits for the server, or two full connections would wait for each other. A
+            // write that waits for its turn does not delay the flush of those before.
             for written in [self.poll_enqueue(cx), self.socket.poll_flush_unpin(cx)] {
                 if let Poll::Ready(Err(error)) = written {
                     return Poll::Ready(Some(Err(error)));

@@ -1,12 +1,15 @@
 //! A connection of the hub: the bounded queue of what its client has not been sent, and the way to its socket.
 //!
+//! - `member.rs`: a connection in a topic.
 //! - `queue.rs`: the queue, its limits, and what is removed from it when it is full.
 //! - `peer.rs`: who the client is, and when it was last heard of.
 //! - `mod.rs`: writes to the socket from the publisher's side, and hands the rest to the task of the session.
 
+mod member;
 mod peer;
 mod queue;
 
+pub(crate) use member::Member;
 pub(crate) use queue::Item;
 
 use std::{
@@ -99,9 +102,9 @@ impl Connection {
     }
 
     /// Sends the messages of a turn. Never blocks. Returns the number of messages that the socket has taken.
-    pub(crate) fn deliver(self: &Arc<Self>, batch: &Batch) -> usize {
+    fn deliver(self: &Arc<Self>, batch: &Batch, has_left: impl FnOnce() -> bool) -> usize {
         let mut out = self.lock();
-        if out.is_closing() {
+        if out.is_closing() || has_left() {
             return 0;
         }
         let written = match self.write_now(&out, || batch.bytes(self.encoding)) {
@@ -129,8 +132,12 @@ impl Connection {
 
     /// Sends a frame for this client alone. Never blocks.
     pub(crate) fn send(self: &Arc<Self>, item: Item) {
+        self.send_unless(item, || false);
+    }
+
+    fn send_unless(self: &Arc<Self>, item: Item, has_left: impl FnOnce() -> bool) {
         let mut out = self.lock();
-        if out.is_closing() {
+        if out.is_closing() || has_left() {
             return;
         }
         let bytes = item.bytes(self.encoding, &self.hub.cursor_keys);
@@ -285,9 +292,10 @@ impl Connection {
         !self.lock().is_closing()
     }
 
-    /// Returns the number of bytes in the queue.
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.lock().queue.bytes()
+    /// Returns the number of bytes and of frames in the queue.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let out = self.lock();
+        (out.queue.bytes(), out.queue.frames())
     }
 
     fn lock(&self) -> MutexGuard<'_, Out> {

@@ -128,13 +128,18 @@ impl Queue {
         self.bytes + self.started.len()
     }
 
+    pub(super) fn frames(&self) -> usize {
+        self.items.len() + usize::from(!self.started.is_empty())
+    }
+
     /// Keeps the rest of a frame of which the socket has taken some bytes. Nothing is queued before it.
     pub(super) fn start(&mut self, rest: Bytes) {
         self.started = rest;
         self.account();
     }
 
-    /// Appends a frame. Returns `false` if it does not fit, also after what the topic's [`SlowConsumer`] removes.
+    /// Appends a frame. Returns `false` if it does not fit, also after what the topic's [`SlowConsumer`] removes. An empty
+    /// queue takes a frame of any size: a client that resumes at a large message could never get past it.
     pub(super) fn push(&mut self, item: Item) -> bool {
         let policy = match &item {
             Item::Message(message) => message.topic.options.slow_consumer,
@@ -147,7 +152,7 @@ impl Queue {
         if let (SlowConsumer::DropOldest, Item::Message(message)) = (policy, &item) {
             while !self.fits(len) && self.drop_oldest(&message.topic) {}
         }
-        let fits = self.fits(len);
+        let fits = self.is_empty() || self.fits(len);
         if fits {
             self.bytes += len;
             self.items.push_back(item);

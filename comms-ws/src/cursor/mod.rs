@@ -50,19 +50,43 @@ pub(crate) struct Place {
     pub(crate) position: Option<Position>,
 }
 
+/// The places of a client, read from a cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Places {
+    places: Vec<Place>,
+    /// The cursor has tokens that were not read, because there are too many.
+    is_partial: bool,
+}
+
+impl Places {
+    /// Returns the topics.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|place| place.topic.as_str())
+    }
+
+    /// Returns the position of the client in `topic`: `None` if the cursor does not name the topic, and `Some(None)` if
+    /// nothing can be resumed. A topic that is not among the tokens that were read may be among the others.
+    pub(crate) fn position(&self, topic: &str) -> Option<Option<Position>> {
+        let place = self.places.iter().find(|place| place.topic == topic);
+        place.map(|place| place.position).or(self.is_partial.then_some(None))
+    }
+}
+
 /// Reads a cursor. If a topic stands in it more than once, the last token counts.
 ///
-/// Tokens without a readable topic are skipped. At most `max_topics` tokens are read.
-pub(crate) fn read(keys: &[CursorKey], cursor: &str, max_topics: usize) -> Vec<Place> {
+/// Tokens without a readable topic are skipped. At most `max_topics` tokens are read, and none of a cursor that is longer
+/// than 64 KiB.
+pub(crate) fn read(keys: &[CursorKey], cursor: &str, max_topics: usize) -> Places {
     let mut places: Vec<Place> = Vec::new();
     if cursor.len() > MAX_LEN {
-        return places;
+        return Places { places, is_partial: true };
     }
-    for place in cursor.split(',').take(max_topics).filter_map(|token| read_token(keys, token.trim())) {
+    let mut tokens = cursor.split(',');
+    for place in tokens.by_ref().take(max_topics).filter_map(|token| read_token(keys, token.trim())) {
         places.retain(|other| other.topic != place.topic);
         places.push(place);
     }
-    places
+    Places { places, is_partial: tokens.next().is_some() }
 }
 
 fn read_token(keys: &[CursorKey], token: &str) -> Option<Place> {
@@ -97,7 +121,7 @@ mod tests {
     }
 
     fn position(keys: &[CursorKey], cursor: &str) -> Option<Position> {
-        read(keys, cursor, 10).pop().and_then(|place| place.position)
+        read(keys, cursor, 10).places.pop().and_then(|place| place.position)
     }
 
     #[test]
@@ -106,7 +130,7 @@ mod tests {
         for topic in ["user/ann", "a:b,c~d%", "ключ", " "] {
             let token = token(&keys, topic, AT);
             let place = Place { topic: topic.into(), position: Some(AT) };
-            assert_eq!(read(&keys, &token, 10), [place], "{token}");
+            assert_eq!(read(&keys, &token, 10).places, [place], "{token}");
         }
     }
 
@@ -134,11 +158,21 @@ mod tests {
             "t:::".into(),
         ] {
             assert_eq!(position(&keys, &forged), None, "{forged}");
-            assert_eq!(read(&keys, &forged, 10).len(), 1, "{forged}");
+            assert_eq!(read(&keys, &forged, 10).places.len(), 1, "{forged}");
         }
         assert_eq!(position(&[key("b")], &token), None, "another key");
-        assert_eq!(read(&keys, ",,%ff:1:1:x,:", 10), []);
-        assert_eq!(read(&keys, &"x".repeat(MAX_LEN + 1), 10), []);
+        assert_eq!(read(&keys, ",,%ff:1:1:x,:", 10), Places::default());
+    }
+
+    #[test]
+    fn a_topic_that_was_not_read_recovers_nothing() {
+        let keys = [key("a")];
+        let cursor = format!("{},{}", token(&keys, "t", AT), token(&keys, "u", AT));
+        let complete = read(&keys, &cursor, 2);
+        assert_eq!([complete.position("u"), complete.position("v")], [Some(Some(AT)), None]);
+        let partial = read(&keys, &cursor, 1);
+        assert_eq!([partial.position("t"), partial.position("u")], [Some(Some(AT)), Some(None)]);
+        assert_eq!(read(&keys, &"x".repeat(MAX_LEN + 1), 10).position("t"), Some(None));
     }
 
     #[test]
@@ -148,6 +182,6 @@ mod tests {
         assert_eq!(position(&keys, &old), Some(AT));
         let later = Position { offset: 18, ..AT };
         let cursor = format!("{old},{}", token(&keys, "t", later));
-        assert_eq!(read(&keys, &cursor, 10), [Place { topic: "t".into(), position: Some(later) }]);
+        assert_eq!(read(&keys, &cursor, 10).places, [Place { topic: "t".into(), position: Some(later) }]);
     }
 }

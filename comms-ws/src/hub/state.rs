@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::clock::Clock;
+use comms_core::{Error, clock::Clock};
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,6 +22,8 @@ use crate::{
 /// The maximum number of readings of the history at a time, so that many clients that reconnect together do not overload
 /// the server of the backplane.
 const MAX_READS: usize = 64;
+/// The time limit of a subscription and of a reading of the history.
+const ACCESS_LIMIT: Duration = Duration::from_secs(5);
 /// The longest wait before a client of a hub that shuts down reconnects.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -113,6 +115,17 @@ impl HubState {
                 () = self.stop.cancelled() => return,
             }
         }
+    }
+
+    /// Awaits an access to the backplane, at most 5 seconds, so that one that never ends holds nothing up for ever.
+    ///
+    /// # Errors
+    /// Returns the error of the backplane, or `Indeterminate` at the limit.
+    pub(crate) async fn access<T>(&self, access: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.clock
+            .timeout(ACCESS_LIMIT, access)
+            .await
+            .unwrap_or_else(|elapsed| Err(Error::indeterminate(elapsed)))
     }
 
     pub(crate) fn is_overfull(&self) -> bool {

@@ -18,10 +18,10 @@ use super::{
 use crate::{
     close::Close,
     connection::{Connection, Item},
-    cursor::{self, Place},
+    cursor::{self, Places},
     hub::{registry::Admission, state::HubState},
     protocol::{ClientFrame, JoinedTopic, ServerFrame},
-    topic::Filter,
+    topic::{Filter, feed::PAGE_BYTES},
 };
 
 /// The number of malformed frames at which the session is closed.
@@ -62,10 +62,11 @@ impl Client {
     /// granted, those of `topics`, and those of `cursor`, after which the client resumes.
     pub(super) fn start(&mut self, session: Session, topics: Vec<String>, cursor: Option<&str>) {
         let session = self.with_own_topic(session);
-        let max = self.hub.config.max_topics;
+        // The application may grant more topics than a client may add.
+        let max = self.hub.config.max_topics.max(session.topics.len());
         let places =
             cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, cursor, max)).unwrap_or_default();
-        let more = topics.into_iter().chain(places.iter().map(|place| place.topic.clone()));
+        let more = topics.into_iter().chain(places.topics().map(str::to_owned));
         let mut wanted: Vec<(String, Filter)> = Vec::new();
         for (topic, filter) in
             session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default())))
@@ -194,10 +195,12 @@ impl Client {
         if let Some(member) = current.and_then(|index| self.memberships.get(index))
             && member.is_live()
         {
-            return member.change_filter(&self.connection, filter);
+            return member.change_filter(filter);
         }
         // A join in progress is given up for this one.
-        current.map(|index| self.memberships.swap_remove(index));
+        if let Some(index) = current {
+            self.memberships.swap_remove(index).leave();
+        }
         let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic) };
         if let Some(code) = refusal {
             let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
@@ -208,12 +211,12 @@ impl Client {
         let start = start_of(&places.unwrap_or_default(), &topic);
         let membership = Membership::enter(&self.hub, &self.connection, &topic);
         self.memberships.push(membership.clone());
-        let (hub, connection) = (self.hub.clone(), self.connection.clone());
+        let hub = self.hub.clone();
         self.run(async move {
-            let join = Join::begin(hub, connection.clone(), &membership, filter, start).await;
+            let join = Join::begin(hub, &membership, filter, start, PAGE_BYTES).await;
             // The topic is left when the client leaves it, and not when this task ends.
             drop(membership);
-            connection.send(join.subscribed());
+            join.send_subscribed();
             join.finish().await;
         });
     }
@@ -230,7 +233,10 @@ impl Client {
     }
 
     fn unsubscribe(&mut self, topic: &str, reason: Option<&'static str>) {
-        self.memberships.retain(|member| *member.topic.name != *topic);
+        // A join in progress has the membership as well, so dropping it would not leave the topic.
+        self.memberships
+            .extract_if(.., |member| *member.topic.name == *topic)
+            .for_each(|member| member.leave());
         self.send(&ServerFrame::Unsubscribed { topic, reason });
     }
 
@@ -281,9 +287,11 @@ async fn welcome(
     topics: Vec<(Arc<Membership>, Filter, Start)>,
     refused: Vec<(&'static str, String)>,
 ) {
+    // The pages of all topics wait together until the welcome frame is sent.
+    let page = PAGE_BYTES / topics.len().max(1);
     let begin = topics.into_iter().map(|(membership, filter, start)| {
-        let (hub, connection) = (hub.clone(), connection.clone());
-        async move { Join::begin(hub, connection, &membership, filter, start).await }
+        let hub = hub.clone();
+        async move { Join::begin(hub, &membership, filter, start, page).await }
     });
     let joins: Vec<Join> = futures_util::future::join_all(begin).await;
     let joined: Vec<JoinedTopic> = joins.iter().map(Join::joined).collect();
@@ -304,9 +312,6 @@ async fn welcome(
     }
 }
 
-fn start_of(places: &[Place], topic: &str) -> Start {
-    match places.iter().find(|place| place.topic == topic) {
-        Some(place) => Start::After(place.position),
-        None => Start::Now,
-    }
+fn start_of(places: &Places, topic: &str) -> Start {
+    places.position(topic).map_or(Start::Now, Start::After)
 }

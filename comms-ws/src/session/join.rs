@@ -16,7 +16,7 @@ use comms_core::Error;
 use super::membership::Membership;
 use crate::{
     backplane::{History, Position, Retention},
-    connection::{Connection, Item},
+    connection::{Item, Member},
     cursor,
     hub::state::HubState,
     message::Message,
@@ -42,7 +42,7 @@ pub(super) enum Start {
 /// A session on its way into a topic.
 pub(super) struct Join {
     hub: Arc<HubState>,
-    connection: Arc<Connection>,
+    member: Arc<Member>,
     membership: Weak<Membership>,
     topic: Arc<Topic>,
     filter: Option<Arc<Filter>>,
@@ -55,13 +55,14 @@ pub(super) struct Join {
 }
 
 impl Join {
-    /// Waits until the backplane delivers the topic, and finds out whether the client can resume at `start`.
+    /// Waits until the backplane delivers the topic, and finds out whether the client can resume at `start`. Reads at most
+    /// `page` bytes, or one message, for that.
     pub(super) async fn begin(
         hub: Arc<HubState>,
-        connection: Arc<Connection>,
         membership: &Arc<Membership>,
         filter: Filter,
         start: Start,
+        page: usize,
     ) -> Self {
         let topic = membership.topic.clone();
         let mut join = Self {
@@ -72,14 +73,14 @@ impl Join {
             recovered: None,
             _recent: None,
             hub,
-            connection,
+            member: membership.member.clone(),
             topic,
         };
         join.activate().await;
         if let Some(retention) = join.topic.options.history {
             join._recent = Some(KeepRecent::new(&join.topic));
             join.reached = join.topic.feed.lock().last;
-            join.resume(retention, start).await;
+            join.resume(retention, start, page).await;
         } else if matches!(start, Start::After(_)) {
             join.recovered = Some(false);
         }
@@ -98,7 +99,7 @@ impl Join {
             .await;
     }
 
-    async fn resume(&mut self, retention: Retention, start: Start) {
+    async fn resume(&mut self, retention: Retention, start: Start, page: usize) {
         let since = match start {
             Start::Now => return,
             Start::After(None) => return self.recovered = Some(false),
@@ -106,7 +107,7 @@ impl Join {
         };
         let is_current = self.reached == Some(since);
         if !is_current {
-            let read = self.read(retention, since).await;
+            let read = self.read(retention, since, page).await;
             let Some(messages) = read.messages else {
                 self.reached = self.topic.feed.lock().last;
                 return self.recovered = Some(false);
@@ -124,39 +125,49 @@ impl Join {
         JoinedTopic { topic: self.topic.name.as_ref().to_owned(), cursor, recovered: self.recovered, sparse }
     }
 
-    /// Returns the frame that confirms the subscription.
-    pub(super) fn subscribed(&self) -> Item {
+    /// Confirms the subscription to the client.
+    pub(super) fn send_subscribed(&self) {
         let joined = self.joined();
-        Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined])
+        self.member.send(Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined]));
     }
 
     /// Sends what the client has missed, and then lets the session take part in the topic.
     pub(super) async fn finish(mut self) {
         let page = std::mem::take(&mut self.page);
-        self.send_page(page);
-        while self.connection.is_open() && !self.try_go_live() {
+        self.send_page(page).await;
+        while self.is_wanted() && !self.try_go_live() {
             let (Some(retention), Some(reached)) = (self.topic.options.history, self.reached) else { return };
-            self.wait_for_room().await;
-            let read = self.read(retention, reached).await;
+            self.wait_for_room(0, 0).await;
+            let read = self.read(retention, reached, PAGE_BYTES).await;
             match read.messages {
-                Some(messages) => self.send_page(messages),
+                // The feed is about to change its epoch.
+                Some(messages) if messages.is_empty() => self.hub.clock.sleep(QUEUE_WAIT).await,
+                Some(messages) => self.send_page(messages).await,
                 None => self.skip_to(read.top, "history"),
             }
         }
+    }
+
+    /// Returns whether the session is open and has not left the topic.
+    fn is_wanted(&self) -> bool {
+        self.member.connection.is_open() && !self.member.has_left()
     }
 
     /// Adds the session to the topic if it has every message up to the last one. Returns `false` if it has not yet.
     fn try_go_live(&mut self) -> bool {
         let Some(membership) = self.membership.upgrade() else { return true };
         let topic = self.topic.clone();
-        let feed = topic.feed.lock();
-        if membership.has_left() {
+        let mut feed = topic.feed.lock();
+        if self.member.has_left() {
             return true;
         }
         if let (Some(reached), Some(last)) = (self.reached, feed.last) {
             if reached.epoch != last.epoch {
-                self.skip_to(last, "epoch");
-            } else if reached.offset < last.offset {
+                // One of both has not learned yet that the epoch has changed.
+                feed.repair(&self.hub, &topic);
+                return false;
+            }
+            if reached.offset < last.offset {
                 let missing = (last.offset - reached.offset) as usize;
                 let mut recent: Vec<_> = feed.recent.iter().rev().take(missing).cloned().collect();
                 recent.reverse();
@@ -166,26 +177,45 @@ impl Join {
                 if recent.len() < missing || !recent.first().is_some_and(is_next) {
                     return false;
                 }
+                let bytes = recent.iter().map(|message| message.size()).sum();
+                if !self.has_room(bytes, recent.len()) {
+                    return false;
+                }
                 self.send(recent);
                 self.reached = Some(last);
             }
         }
-        let subscriber = Subscriber {
-            connection: self.connection.clone(),
-            since: self.reached,
-            filter: self.filter.clone(),
-        };
-        if let Some(shard) = self.hub.shard_of(self.connection.id) {
+        let subscriber =
+            Subscriber { member: self.member.clone(), since: self.reached, filter: self.filter.clone() };
+        if let Some(shard) = self.hub.shard_of(self.member.connection.id) {
             shard.subscribe(&self.topic, subscriber);
         }
         membership.set_live();
         true
     }
 
-    fn send_page(&mut self, page: Vec<(u64, Bytes)>) {
+    /// Sends messages in parts of at most half the queue, each when the queue has room for it.
+    async fn send_page(&mut self, mut page: Vec<(u64, Bytes)>) {
+        let config = &self.hub.config;
+        let (max_bytes, max_frames) = (config.queue_bytes / 2, (config.queue_frames / 2).max(1));
+        while !page.is_empty() {
+            let (mut count, mut bytes) = (0, 0);
+            for (_, body) in page.iter().take(max_frames) {
+                if count > 0 && bytes + body.len() > max_bytes {
+                    break;
+                }
+                (count, bytes) = (count + 1, bytes + body.len());
+            }
+            self.wait_for_room(bytes, count).await;
+            let rest = page.split_off(count);
+            self.send_part(std::mem::replace(&mut page, rest));
+        }
+    }
+
+    fn send_part(&mut self, part: Vec<(u64, Bytes)>) {
         let Some(reached) = self.reached else { return };
-        let mut messages = Vec::with_capacity(page.len());
-        for (offset, body) in page {
+        let mut messages = Vec::with_capacity(part.len());
+        for (offset, body) in part {
             let at = Position { offset, ..reached };
             self.reached = Some(at);
             // The feed has reported a message that cannot be read.
@@ -200,7 +230,7 @@ impl Join {
             messages.retain(|message| message.head.as_ref().is_none_or(|head| filter.passes(head)));
         }
         if !messages.is_empty() {
-            self.hub.meters.delivered(self.connection.deliver(&Batch::new(messages)));
+            self.hub.meters.delivered(self.member.deliver(&Batch::new(messages)));
         }
     }
 
@@ -208,22 +238,29 @@ impl Join {
     fn skip_to(&mut self, position: Position, reason: &'static str) {
         let (keys, meters) = (&self.hub.cursor_keys, &self.hub.meters);
         let notice = Message::missed(self.topic.clone(), Some(position), reason, keys, meters);
-        self.connection.send(Item::Message(Arc::new(notice)));
+        self.member.send(Item::Message(Arc::new(notice)));
         self.reached = Some(position);
     }
 
-    /// Waits while the client has not taken the pages before.
-    async fn wait_for_room(&self) {
-        let enough = self.hub.config.queue_bytes.saturating_sub(PAGE_BYTES).max(1) / 2;
-        while self.connection.is_open() && self.connection.queued_bytes() > enough {
+    /// Waits while the client has not taken enough of what was sent before.
+    async fn wait_for_room(&self, bytes: usize, frames: usize) {
+        while self.is_wanted() && !self.has_room(bytes, frames) {
             self.hub.clock.sleep(QUEUE_WAIT).await;
         }
     }
 
-    async fn read(&self, retention: Retention, since: Position) -> History {
+    /// Returns whether the queue is empty, or takes `bytes` in `frames` and is at most three quarters full then.
+    fn has_room(&self, bytes: usize, frames: usize) -> bool {
+        let ((queued, items), config) = (self.member.connection.queued(), &self.hub.config);
+        let fits =
+            queued + bytes <= config.queue_bytes / 4 * 3 && items + frames <= config.queue_frames / 4 * 3;
+        fits || (queued, items) == (0, 0)
+    }
+
+    async fn read(&self, retention: Retention, since: Position, page: usize) -> History {
         // The semaphore is never closed.
         let _permit = self.hub.reads.acquire().await;
-        let page = PAGE_BYTES.min(self.hub.config.queue_bytes / 2);
+        let page = page.min(self.hub.config.queue_bytes / 2);
         self.repeat(|| self.hub.backplane.history(&self.topic.name, retention, since, page)).await
     }
 
@@ -231,7 +268,7 @@ impl Join {
     async fn repeat<T, F: Future<Output = Result<T, Error>>>(&self, access: impl Fn() -> F) -> T {
         let (mut wait, longest) = RETRY;
         loop {
-            match access().await {
+            match self.hub.access(access()).await {
                 Ok(result) => return result,
                 Err(error) => {
                     tracing::debug!(topic = %self.topic.name, %error, "the backplane does not answer")

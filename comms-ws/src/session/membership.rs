@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use crate::{
-    connection::{Connection, Item},
+    connection::{Connection, Item, Member},
     cursor,
     hub::state::HubState,
     protocol::{JoinedTopic, ServerFrame},
@@ -18,37 +18,32 @@ use crate::{
 pub(super) struct Membership {
     hub: Arc<HubState>,
     pub(super) topic: Arc<Topic>,
-    connection: u64,
-    left: AtomicBool,
+    pub(super) member: Arc<Member>,
     /// The session gets the messages of the topic.
     live: AtomicBool,
 }
 
 impl Membership {
-    pub(super) fn enter(hub: &Arc<HubState>, connection: &Connection, topic: &str) -> Arc<Self> {
+    pub(super) fn enter(hub: &Arc<HubState>, connection: &Arc<Connection>, topic: &str) -> Arc<Self> {
         let topic = hub.topics.enter(topic, || hub.config.topics.of(topic));
-        let (left, live) = Default::default();
-        Arc::new(Self { hub: hub.clone(), topic, connection: connection.id, left, live })
+        let (member, live) = (Member::new(connection), AtomicBool::new(false));
+        Arc::new(Self { hub: hub.clone(), topic, member, live })
     }
 
-    /// Leaves the topic. No message is sent to the session afterwards, besides those that a flusher writes now.
+    /// Leaves the topic. No message of it is sent to the session afterwards.
     pub(super) fn leave(&self) {
         {
             // Under the lock of the feed, so that a join does not add the session afterwards.
             let _feed = self.topic.feed.lock();
-            if self.left.swap(true, Relaxed) {
+            if !self.member.leave() {
                 return;
             }
-            if let Some(shard) = self.hub.shard_of(self.connection) {
-                shard.unsubscribe(&self.topic.name, self.connection);
+            let connection = self.member.connection.id;
+            if let Some(shard) = self.hub.shard_of(connection) {
+                shard.unsubscribe(&self.topic.name, connection);
             }
         }
         self.hub.topics.leave(&self.topic.name, &*self.hub.backplane);
-    }
-
-    /// Returns whether the session has left. Under the lock of the feed the answer does not change.
-    pub(super) fn has_left(&self) -> bool {
-        self.left.load(Relaxed)
     }
 
     pub(super) fn set_live(&self) {
@@ -60,17 +55,17 @@ impl Membership {
     }
 
     /// Gives a session that takes part in the topic another filter, and confirms it to the client.
-    pub(super) fn change_filter(&self, connection: &Arc<Connection>, filter: Filter) {
-        let (hub, topic) = (&self.hub, &self.topic);
+    pub(super) fn change_filter(&self, filter: Filter) {
+        let (hub, topic, member) = (&self.hub, &self.topic, &self.member);
         // Under the lock of the feed, so that the cursor of the confirmation is that of the last message.
         let feed = topic.feed.lock();
         let cursor = feed.last.map(|position| cursor::token(&hub.cursor_keys, &topic.name, position));
         let sparse = topic.options.is_sparse(!filter.is_empty());
         let joined = JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse };
-        connection.send(Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined]));
+        member.send(Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined]));
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        if let Some(shard) = hub.shard_of(connection.id) {
-            shard.subscribe(topic, Subscriber { connection: connection.clone(), since: None, filter });
+        if let Some(shard) = hub.shard_of(member.connection.id) {
+            shard.subscribe(topic, Subscriber { member: member.clone(), since: None, filter });
         }
     }
 }

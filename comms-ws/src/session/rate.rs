@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_admitted_and_then_the_rate() {
-        let start = Instant::now();
+        let start = comms_core::clock::Clock::system().now();
         let mut rate = Rate::new(4, start);
         assert_eq!((0..30).filter(|_| rate.admit(4, start)).count(), 20);
         let mut rate = Rate::new(4, start);

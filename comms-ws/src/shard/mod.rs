@@ -118,8 +118,8 @@ impl Shard {
         let Some(turn) = self.take_turn(topic) else { return };
         let size: usize = turn.batch.messages().iter().map(|message| message.size()).sum();
         let mut delivered = 0;
-        for (index, (connection, partial)) in turn.connections.iter().enumerate() {
-            delivered += connection.deliver(partial.as_ref().unwrap_or(&turn.batch));
+        for (index, (member, partial)) in turn.members.iter().enumerate() {
+            delivered += member.deliver(partial.as_deref().unwrap_or(&turn.batch));
             if index % YIELD_AFTER == YIELD_AFTER - 1 {
                 tokio::task::yield_now().await;
             }

@@ -73,11 +73,8 @@ pub(crate) fn receive(hub: &Arc<HubState>, topic: &Arc<Topic>, position: Option<
     let is_next = match feed.last {
         None => true,
         Some(last) if at.epoch == last.epoch && at.offset <= last.offset => return,
-        Some(last) if at.epoch == last.epoch => at.offset == last.offset + 1,
-        Some(_) => {
-            feed.begin_epoch(hub, topic, at);
-            true
-        }
+        // A message of another epoch may as well be a late one of an older epoch: the history has the current one.
+        Some(last) => at.epoch == last.epoch && at.offset == last.offset + 1,
     };
     if is_next && !feed.repairing && !hub.is_overfull() {
         feed.pass(hub, topic, at, &body);
@@ -127,17 +124,6 @@ impl State {
         }
     }
 
-    /// Continues at `first`, the first message that arrived of a new epoch.
-    fn begin_epoch(&mut self, hub: &Arc<HubState>, topic: &Arc<Topic>, first: Position) {
-        self.held.clear();
-        self.continue_after(
-            hub,
-            topic,
-            Position { offset: first.offset.saturating_sub(1), ..first },
-            "epoch",
-        );
-    }
-
     /// Notifies the subscribers that messages up to `position` are lost, and continues after it.
     fn continue_after(
         &mut self,
@@ -173,7 +159,7 @@ impl State {
     }
 
     /// Starts a task that reads the missing messages, if none runs.
-    fn repair(&mut self, hub: &Arc<HubState>, topic: &Arc<Topic>) {
+    pub(crate) fn repair(&mut self, hub: &Arc<HubState>, topic: &Arc<Topic>) {
         if let Some(history) = topic.options.history
             && !std::mem::replace(&mut self.repairing, true)
         {
@@ -189,10 +175,11 @@ impl State {
                     self.pass_if_next(hub, topic, Position { offset, ..last }, &body);
                 }
             }
-            (Some(last), _) => {
-                let reason = if last.epoch == read.top.epoch { "history" } else { "epoch" };
-                self.continue_after(hub, topic, read.top, reason);
+            (Some(last), _) if last.epoch == read.top.epoch => {
+                self.continue_after(hub, topic, read.top, "history");
             }
+            // The next reading has the messages of the new epoch.
+            (Some(_), _) => self.continue_after(hub, topic, Position { offset: 0, ..read.top }, "epoch"),
             (None, _) => self.last = Some(read.top),
         }
         for (at, body) in self.held.take() {
@@ -237,7 +224,7 @@ async fn repair(hub: Arc<HubState>, topic: Arc<Topic>, retention: Retention) {
     loop {
         hub.room().await;
         let since = topic.feed.lock().last.unwrap_or(Position { epoch: 0, offset: 0 });
-        match hub.backplane.history(&topic.name, retention, since, PAGE_BYTES).await {
+        match hub.access(hub.backplane.history(&topic.name, retention, since, PAGE_BYTES)).await {
             Ok(read) => {
                 if topic.feed.lock().mend(&hub, &topic, read) {
                     return;

@@ -31,7 +31,8 @@ test("the events of the page have the fields of the frame", async (t) => {
   const detail = new Promise((resolve) => client.events.addEventListener("event", (event) => resolve(event.detail)));
   const peer = await server.peer();
   peer.welcome([topic("a:1:0:m")]);
-  const frame = { topic: "a", offset: 1, id: "svc/1", event: "paid", time: "2026-11-21T07:00:00Z", key: "k", traceparent: "00", data: { x: [1] } };
+  const [time, data] = ["2026-11-21T07:00:00Z", { x: [1] }];
+  const frame = { topic: "a", offset: 1, id: "svc/1", event: "paid", time, key: "k", traceparent: "00", data };
   peer.send({ type: "event", ...frame, later: 1 });
   assert.deepEqual(await detail, frame);
 });
@@ -56,7 +57,9 @@ test("4401 gets a new token, and 4408, 1001 and others are followed by the curso
 });
 
 test("final codes end the client with advice", async (t) => {
-  for (const [code, advice] of [[1002, "update"], [1003, "update"], [1007, "update"], [1008, "less often"], [1009, "shorter"], [4403, "access"]]) {
+  const advices = { 1002: "update", 1003: "update", 1007: "update", 1008: "less often", 1009: "shorter", 4403: "access" };
+  for (const [text, advice] of Object.entries(advices)) {
+    const code = Number(text);
     const server = await Server.start(t);
     const client = new Client(t, server);
     const peer = await server.peer();
@@ -226,7 +229,8 @@ test("topics change at run time, and are subscribed again", async (t) => {
 
 test("many frames are sent at a pace that the server accepts", async (t) => {
   const server = await Server.start(t);
-  const client = new Client(t, server, { topics: Array.from({ length: 60 }, (_, n) => ({ topic: `t${n}`, keys: ["k"] })) });
+  const topics = Array.from({ length: 60 }, (_, n) => ({ topic: `t${n}`, keys: ["k"] }));
+  const client = new Client(t, server, { topics });
   const peer = await server.peer();
   peer.welcome([], { ping_seconds: 3600 });
   await client.state("open");

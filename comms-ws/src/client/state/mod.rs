@@ -1,5 +1,5 @@
-//! The topics of the client: what the application wants, where the client stands, and what each frame changes. No input or
-//! output.
+//! The topics of the client: what the application wants, where the client stands, and what each frame changes. No
+//! input or output.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -24,8 +24,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b':')
     .remove(b',');
-/// The maximum length of the query with further topics. Proxies refuse URLs of more than 8 KiB. Topics that do not fit are
-/// subscribed by frames.
+/// The maximum length of the query with further topics. Proxies refuse URLs of more than 8 KiB. Topics that do not fit
+/// are subscribed by frames.
 const MAX_QUERY: usize = 4 * 1024;
 
 pub(super) struct State {
@@ -54,8 +54,8 @@ impl State {
         Self { places, wanted, granted, unwanted, asked, own, joined, sparse }
     }
 
-    /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted topics.
-    /// The server joins each topic of the cursor without a filter.
+    /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted
+    /// topics. The server joins each topic of the cursor without a filter.
     pub(super) fn query(&mut self) -> String {
         let mut granted: Vec<_> = self
             .granted
@@ -88,8 +88,8 @@ impl State {
         self.places.get(topic)?.cursor().map(|cursor| encode(&cursor))
     }
 
-    /// Takes the topics of `welcome`. Returns the frames that subscribe to the other wanted topics, and unsubscribe from
-    /// unwanted ones.
+    /// Takes the topics of `welcome`. Returns the frames that subscribe to the other wanted topics, and unsubscribe
+    /// from unwanted ones.
     ///
     /// # Errors
     /// Returns `Invalid` if a cursor is malformed.

@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, future::poll_fn, io, net::Shutdown};
 
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 
 use super::{
     End,
@@ -27,14 +27,27 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-pub(super) async fn run(mut link: Link, mut decoder: Decoder, first: Vec<u8>) {
-    let connection = link.connection.clone();
-    let Some(socket) = connection.socket() else { return };
-    let end = exchange(&mut link, &connection, socket, &mut decoder, first).await;
-    // Leave the topics before the close handshake, so that no further message is queued.
-    link.leave_all();
-    link.note_end(end.close());
-    Box::pin(close(&link, socket, end)).await;
+/// Runs the session. `first` is what the client has sent after its handshake.
+#[allow(clippy::manual_async_fn, reason = "the future of an async fn has room for each argument twice")]
+pub(super) fn run(mut link: Link, mut decoder: Decoder, first: Vec<u8>) -> impl Future<Output = ()> + Send {
+    async move {
+        let connection = link.connection.clone();
+        let Some(socket) = connection.socket() else { return };
+        let end = match Box::pin(begin(&mut link, &mut decoder, first)).await {
+            None => exchange(&mut link, &connection, socket, &mut decoder).await,
+            Some(end) => end,
+        };
+        // Leave the topics before the close handshake, so that no further message is queued.
+        link.leave_all();
+        link.note_end(end.close());
+        Box::pin(close(&link, socket, end)).await;
+    }
+}
+
+/// Handles what the client has sent after its handshake.
+async fn begin(link: &mut Link, decoder: &mut Decoder, first: Vec<u8>) -> Option<End> {
+    let (frames, end) = decode(link, decoder, &first);
+    finish(link, frames, end).await
 }
 
 /// Reads and writes until the session ends.
@@ -43,24 +56,22 @@ async fn exchange(
     connection: &Connection,
     socket: &TcpStream,
     decoder: &mut Decoder,
-    first: Vec<u8>,
 ) -> End {
-    if !first.is_empty() {
-        let (frames, end) = decode(link, decoder, &first);
-        drop(first);
-        if let Some(end) = finish(link, frames, end).await {
-            return end;
-        }
-    }
     let mut waits = false;
     loop {
+        let interest = if waits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         tokio::select! {
-            readable = socket.readable() => {
-                if readable.is_err() {
-                    return End::Gone;
+            ready = socket.ready(interest) => {
+                let Ok(ready) = ready else { return End::Gone };
+                if ready.is_writable() && waits {
+                    match flush(link, socket) {
+                        Ok(done) => waits = !done,
+                        Err(_) => return End::Gone,
+                    }
                 }
-                let (frames, end) = read(link, socket, decoder);
-                if let Some(end) = finish(link, frames, end).await {
+                let (frames, end) = if ready.is_readable() { read(link, socket, decoder) } else { (Vec::new(), None) };
+                let end = if frames.is_empty() { end } else { Box::pin(finish(link, frames, end)).await };
+                if let Some(end) = end {
                     return end;
                 }
             }
@@ -70,26 +81,15 @@ async fn exchange(
                 Duty::Write => waits = true,
                 Duty::Idle => waits = false,
             },
-            writable = socket.writable(), if waits => {
-                if writable.is_err() {
-                    return End::Gone;
-                }
-                match flush(link, socket) {
-                    Ok(done) => waits = !done,
-                    Err(_) => return End::Gone,
-                }
-            }
         }
     }
 }
 
 /// Answers `frames`, and returns the end, if there is one.
+///
+/// Callers put it on the heap: the future is large, and most of the time there is none.
 async fn finish(link: &mut Link, frames: Vec<Received>, end: Option<End>) -> Option<End> {
-    if frames.is_empty() {
-        return end;
-    }
-    // On the heap: the future of an answer is large, and most of the time there is none.
-    Box::pin(answer(link, frames)).await.err().or(end)
+    answer(link, frames).await.err().or(end)
 }
 
 /// Reads once, without waiting.
@@ -158,5 +158,20 @@ async fn discard(socket: &TcpStream) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each idle session holds its future and its connection.
+    #[test]
+    fn an_idle_session_is_small() {
+        fn future<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(future(run) <= 640, "{}", future(run));
+        assert!(size_of::<Connection>() <= 304, "{}", size_of::<Connection>());
     }
 }
