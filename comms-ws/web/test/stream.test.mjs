@@ -105,6 +105,15 @@ test("topics and the token of a stream change by a new stream", async (t) => {
   assert.equal((await server.stream()).query, "ticket=ticket-3&topic=b&topic=c&cursor=a:1:0:m,b:1:0:m~2,c:1:0:m");
 });
 
+test("a topic that is subscribed while a stream is opened gets another stream", async (t) => {
+  const { client, server, stream } = await fallBack(t);
+  client.events.subscribe("late");
+  stream.welcome();
+  await client.state("open");
+  client.clock.advance(20);
+  assert.equal((await server.stream()).query, "ticket=ticket-2&topic=late");
+});
+
 test("a ticket that is refused shows why", async (t) => {
   const server = await Server.start(t);
   server.status = 401;

@@ -7,9 +7,9 @@ import { CommsEvents } from "../comms-events.js";
 
 // NODE_PATH, where scripts/node has installed the package, applies to `require` alone.
 const { WebSocketServer } = createRequire(import.meta.url)("ws");
-const LIMIT = 20_000;
+const LIMIT = 10_000;
 
-/** Waits for `promise`. The test fails after 20 s of real time. */
+/** Waits for `promise`. The test fails after 10 s of real time. */
 export async function within(what, promise) {
   let timer;
   const limit = new Promise((_, reject) => {
@@ -77,12 +77,18 @@ class Queue {
 /** The server's side of a WebSocket. */
 class Peer {
   #frames = new Queue();
+  #closed;
 
   constructor(socket, request) {
     const protocols = request.headers["sec-websocket-protocol"].split(", ");
     Object.assign(this, { socket, query: query(request), protocols });
     socket.on("message", (data) => this.#frames.push(JSON.parse(data)));
-    this.closed = once(socket, "close").then(([code]) => code);
+    this.#closed = once(socket, "close").then(([code]) => code);
+  }
+
+  /** Resolves to the close code of the client. */
+  get closed() {
+    return within("the close of a WebSocket", this.#closed);
   }
 
   get token() {
@@ -104,11 +110,17 @@ class Peer {
 
 /** The server's side of an event stream. */
 class Stream {
+  #closed;
+
   constructor(request, response) {
     Object.assign(this, { response, query: query(request) });
-    this.closed = once(response, "close");
+    this.#closed = once(response, "close");
     response.writeHead(200, { "content-type": "text/event-stream" });
     response.flushHeaders();
+  }
+
+  get closed() {
+    return within("the end of an event stream", this.#closed);
   }
 
   send(frame) {
