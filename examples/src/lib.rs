@@ -1,11 +1,13 @@
 //! One runnable example per pattern, in `examples/`. `README.md` lists them in the order to read them.
 //!
 //! The library has what several examples share: a Kafka cluster, a SQLite database, the services of a shop,
-//! a handler that prints, the generated code of a gRPC service, and a limit on the time that an example takes. Its
+//! a handler that prints, a client of sockets, the generated code of a gRPC service, and a limit on the time that an
+//! example takes. Its
 //! documentation tests compile the code blocks of the README, of the guides and of the crates' READMEs:
 //! `cargo test -p examples --doc`.
 
 pub mod shop;
+pub mod sockets;
 
 use std::{path::Path, time::Duration};
 

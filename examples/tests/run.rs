@@ -25,8 +25,11 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("saga_diagram", "CompensateInventory --> PaymentCancelled : compensated"),
     ("saga_choreography", "order-3 | Failed"),
     ("saga_orchestration", "order-1 | Completed"),
-    ("sockets", "then close code 4408"),
+    ("sse", "the same ticket again: HTTP/1.1 401 Unauthorized"),
     ("webhook", "a retry: SeenBefore"),
+    ("ws_fan_out", "then close code 4408"),
+    ("ws_resume", "a repetition: Duplicate"),
+    ("ws_two_nodes", "Duplicate(Position"),
 ];
 
 const OUTBOX_TO_KAFKA: &str = "outbox_to_kafka";

@@ -1,9 +1,10 @@
 # shellcheck shell=bash disable=SC2154 # `services` and `scripts` come from common.sh
-# The verbs of scripts/services. To add a server, add it to `servers`, `variables` and `settings`, and add a file with its
-# KIND_ functions.
+# The verbs of scripts/services. To add a server, add it to `servers`, `variables` and `default_ports`, to `settings` if the
+# reference app uses it, and add a file with its KIND_ functions.
 
-servers=(postgres kafka)
-declare -A variables=([postgres]=COMMS_TEST_POSTGRES_URL [kafka]=COMMS_TEST_KAFKA_BROKERS)
+servers=(postgres kafka redis)
+declare -A variables=([postgres]=COMMS_TEST_POSTGRES_URL [kafka]=COMMS_TEST_KAFKA_BROKERS [redis]=COMMS_TEST_REDIS_URL)
+declare -A default_ports=([postgres]=5432 [kafka]=9092 [redis]=6379)
 # The variables of the same servers for `cargo run -p reference-app -- --profile full`.
 declare -A settings=([postgres]=COMMS_DATABASE__URL [kafka]=COMMS_KAFKA__BROKERS)
 
@@ -23,11 +24,10 @@ given() { # NAME
 
 # Fails if the given server does not answer. The message has only the variable's name: the value may have a password.
 require_given() { # NAME
-  local variable=${variables[$1]} default=5432 host
-  [[ $1 == postgres ]] || default=9092
+  local variable=${variables[$1]} host
   host=${!variable}
   host=${host#*://} && host=${host##*@} && host=${host%%[/?,]*}
-  [[ $host == *:* ]] || host+=":$default"
+  [[ $host == *:* ]] || host+=":${default_ports[$1]}"
   (exec 3<>"/dev/tcp/${host%:*}/${host##*:}") 2>/dev/null ||
     die "$variable is set, but nothing answers at $host: unset it, so that this script starts $1"
   say "$1: using the server that $variable names"
@@ -91,7 +91,8 @@ print_env() {
       continue
     fi
     any=1
-    printf 'export %s=%q\n' "$variable" "$address" "${settings[$name]}" "$address"
+    printf 'export %s=%q\n' "$variable" "$address"
+    [[ -z ${settings[$name]:-} ]] || printf 'export %s=%q\n' "${settings[$name]}" "$address"
   done
   [[ -n $any ]] || die "no server was started yet: run scripts/services start"
   # There is one broker.

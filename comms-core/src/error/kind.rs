@@ -214,6 +214,16 @@ impl ErrorKind {
         self.row().no_effect
     }
 
+    /// Returns whether an error of this kind is the result of a call, although another attempt of the call may have been
+    /// executed. It then is the answer of a handler to this request.
+    ///
+    /// A refusal concerns its attempt alone, and so does a `Conflict`: the other attempt may be the concurrent change that it
+    /// reports, for example while that attempt still holds the lease of its idempotency key.
+    #[must_use]
+    pub const fn is_conclusive(self) -> bool {
+        matches!(self, Self::Invalid | Self::NotFound | Self::Internal | Self::Fatal)
+    }
+
     /// Returns the kind of a gRPC status code that was received from a peer.
     ///
     /// UNAUTHENTICATED and PERMISSION_DENIED are `Misconfigured`, because the peer refused the credentials of this

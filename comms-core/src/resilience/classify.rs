@@ -69,13 +69,23 @@ pub trait Classify<R, T, E>: Clone + Send + Sync + 'static {
         false
     }
 
-    /// Returns when the policy retries an attempt that ended with `result`, a failure of the kind `kind`. Default: as the
-    /// table of [`ErrorKind`] determines.
+    /// Returns when the policy retries an attempt that ended with `result`, a failure of the kind `kind`, or when a
+    /// [`Hedge`](super::Hedge) sends another attempt because of it. Default: as the table of [`ErrorKind`] determines.
     ///
     /// Implement it for a protocol whose settings name the failures to retry, such as the retryable status codes of gRPC.
     fn retry(&self, result: &Result<T, E>, kind: ErrorKind) -> Retry {
         let _ = result;
         kind.retry()
+    }
+
+    /// Returns whether `result`, a failure of the kind `kind`, is the result of a [hedged](super::Hedge) call, which then
+    /// ends although other attempts are in flight. Default: [`ErrorKind::is_conclusive`].
+    ///
+    /// Implement it, together with [`retry`](Self::retry), for a protocol whose settings name these failures, such as the
+    /// non-fatal status codes of gRPC.
+    fn is_conclusive(&self, result: &Result<T, E>, kind: ErrorKind) -> bool {
+        let _ = result;
+        kind.is_conclusive()
     }
 
     /// Returns whether a guard of this process refused the attempt, so that nothing was sent. A
@@ -130,13 +140,4 @@ impl<R: Clone, T> Classify<R, T, Error> for ByKind {
         let rejection = result.as_ref().err().and_then(Error::rejection);
         rejection.is_some_and(|rejection| rejection.guard.kind() == ErrorKind::Rejected)
     }
-}
-
-/// Returns whether a failure of this kind is the result of the call, although another attempt of the call may have been
-/// executed. It then is the answer of a handler to this request.
-///
-/// A refusal concerns its attempt alone, and so does a `Conflict`: the other attempt may be the concurrent change that it
-/// reports, for example while that attempt still holds the lease of its idempotency key.
-pub(super) const fn is_conclusive(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Internal | ErrorKind::Fatal)
 }

@@ -217,6 +217,9 @@ impl Shared {
         };
         let is_callers = request.head.caller_deadline.is_some_and(|caller| caller <= deadline);
         admission.count_start(deadline, is_callers, stream.exchange().clone());
+        if request.head.hedged.is_some() {
+            admission.compete(request.head.clone(), request.number());
+        }
         match stream.send(http, request.head.deadline).await {
             Ok((mut response, guard)) => {
                 let failure = failure(&mut response, self.forwards_credentials)

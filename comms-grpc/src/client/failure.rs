@@ -22,8 +22,8 @@ pub(super) struct Failure {
     kind: ErrorKind,
     /// The wait that the peer requested, or until the next connection attempt.
     retry_after: Option<Duration>,
-    /// The code by which a service config decides about a retry.
-    listed_as: Code,
+    /// The code by which a service config decides about another attempt. `None`: a guard of this process decided.
+    listed_as: Option<Code>,
     /// Whether a guard or a limit of this process refused the attempt.
     refused_locally: bool,
 }
@@ -32,7 +32,7 @@ impl Failure {
     /// Returns a failure without proof that the call was not executed, unless `status` carries one.
     pub(super) fn of(status: Status) -> Self {
         let (kind, retry_after) = kind_and_wait(&status, Evidence::of(&status).as_ref());
-        Self { listed_as: status.code(), status, kind, retry_after, refused_locally: false }
+        Self { listed_as: Some(status.code()), status, kind, retry_after, refused_locally: false }
     }
 
     /// Returns the failure of a call that was provably not executed.
@@ -49,8 +49,9 @@ impl Failure {
             text => format!("{peer}: {text}"),
         };
         let failure = Self::of(Evidence::attach(Status::new(code, truncate(&text)), rejection));
+        let refused_locally = failure.kind == ErrorKind::Rejected;
         // The wait of a guard is not a pushback of the peer.
-        Self { retry_after: None, refused_locally: failure.kind == ErrorKind::Rejected, ..failure }
+        Self { retry_after: None, listed_as: None, refused_locally, ..failure }
     }
 
     /// Returns the failure of a call that a limit of this process, or the guard of each endpoint, refused.
@@ -77,7 +78,7 @@ impl Failure {
                 let failure = Self::of(Status::new(code, truncate(&text)));
                 // Other implementations report a lost connection as UNAVAILABLE, and operators list that code.
                 let listed_as = if code == Code::Unknown { Code::Unavailable } else { code };
-                Self { listed_as, ..failure }
+                Self { listed_as: Some(listed_as), ..failure }
             }
         }
     }
@@ -98,7 +99,7 @@ impl Failure {
         self.kind
     }
 
-    pub(super) const fn listed_as(&self) -> Code {
+    pub(super) const fn listed_as(&self) -> Option<Code> {
         self.listed_as
     }
 

@@ -145,12 +145,13 @@ impl Channel {
     /// Replaces the service config ([`ChannelBuilder::service_config`]) for the calls that start afterwards.
     ///
     /// Connections, calls in flight, and the state of breakers, bulkheads and retry budgets stay. Only the tokens of a
-    /// `retryThrottling` whose settings changed start full. The config is replaced as a whole: `{}` removes it.
+    /// `retryThrottling` and the counts of a `hedgingPolicy` whose settings changed start anew. The config is replaced as a
+    /// whole: `{}` removes it.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), with the path of the value, if the config is not
-    /// valid, or if it changes the load balancing policy or the health check. The config before stays in effect (gRFC
-    /// A21).
+    /// valid, if it changes the load balancing policy or the health check, or if it removes the budget of a hedge. The config
+    /// before stays in effect (gRFC A21).
     pub fn update_service_config(&self, json: &str) -> Result<(), Error> {
         let peer = &self.core.peer;
         let changed = ServiceConfig::parse(json).and_then(|config| {

@@ -32,7 +32,8 @@ use super::{
 /// 1. HTTP method and content type: 405 and 415. `application/grpc` and `application/grpc+proto` are accepted.
 /// 2. [`ServerLayer`]: context, deadline, panics, metrics.
 /// 3. [`authorize`](Self::authorize): UNAUTHENTICATED, PERMISSION_DENIED.
-/// 4. [`shed`](Self::shed): the calls of the lowest priority are refused first.
+/// 4. [`shed`](Self::shed): the calls of the lowest priority are refused first. With [`descriptors`](Self::descriptors), a
+///    call of a unary or server-streaming method acquires its permit after step 5.
 /// 5. Messages: a message over [`ServerConfig::max_request_message`] or
 ///    [`max_response_message`](ServerConfig::max_response_message) is RESOURCE_EXHAUSTED. A request that ends in the
 ///    middle of a message is INTERNAL. With [`descriptors`](Self::descriptors), a call of a unary or server-streaming
@@ -166,6 +167,11 @@ impl Server {
     /// Sheds calls by their priority while the server is overloaded. A call holds its permit until its response has ended.
     /// A shed call gets the wait of the rejection as pushback, and is marked as not executed. Default: none.
     ///
+    /// With [`descriptors`](Self::descriptors), a call of a unary or server-streaming method acquires its permit when its
+    /// request has arrived as a whole, so that requests that never arrive hold no permit. A call that arrives while there is
+    /// no permit is refused before its request is read. Any other call acquires its permit with its headers. The memory of
+    /// requests on their way is bounded by [`ServerConfig::max_streams`] and [`ServerConfig::max_request_message`] alone.
+    ///
     /// An adaptive limit measures the handlers of calls with one request message. A handler that is overloaded returns the
     /// rejection of its bulkhead by [`refused`](crate::refused).
     ///
@@ -207,7 +213,7 @@ impl Server {
         let routes = self.reflecting()?;
         let Self { names, config, clock, health, descriptors, access, shedder, replay, .. } = self;
         let layer = ServerLayer::new(config.max_timeout, clock.clone())?;
-        let limits = MessageLimits::of(&config)?;
+        let limits = MessageLimits::of(&config, clock.clone())?;
         health::check_names(&names)?;
         replay.as_ref().map_or(Ok(()), |replay| replay.check(config.max_timeout))?;
         let mut methods = Methods::default();

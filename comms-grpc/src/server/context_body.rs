@@ -1,14 +1,14 @@
 //! A response stream that is polled in the context, the span and the panic guard of its call.
 
 use std::{
-    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use comms_core::{BoxError, Error, ErrorKind, context::Context as CallContext};
+use futures::FutureExt;
 use http_body::{Body, Frame};
 use tonic::Status;
 use tracing::Span;
@@ -17,14 +17,21 @@ use crate::status::{fixed_text, to_status};
 
 /// The response stream of a handler that has returned.
 ///
-/// The connection polls the stream, outside the future of the handler. Without this wrapper the stream would run
-/// without a context, and a panic in it would reach the peer as a broken stream.
-#[pin_project::pin_project]
+/// The connection polls and drops the stream, outside the future of the handler. Without this wrapper the stream would run
+/// without a context and a span, and a panic in it would reach the peer as a broken stream or end the connection.
+#[pin_project::pin_project(PinnedDrop)]
 pub(super) struct ContextBody<B> {
+    /// `None` after the drop has begun.
     #[pin]
-    pub(super) inner: B,
-    pub(super) context: CallContext,
-    pub(super) span: Span,
+    inner: Option<B>,
+    context: CallContext,
+    span: Span,
+}
+
+impl<B> ContextBody<B> {
+    pub(super) const fn new(inner: B, context: CallContext, span: Span) -> Self {
+        Self { inner: Some(inner), context, span }
+    }
 }
 
 impl<B> Body for ContextBody<B>
@@ -37,20 +44,37 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut this = self.project();
-        let _entered = this.span.enter();
-        // The scope covers a single poll. The future inside is therefore always ready, with the result of the poll.
-        let poll = std::future::poll_fn(|cx| Poll::Ready(this.inner.as_mut().poll_frame(cx)));
-        let scoped = pin!(this.context.clone().scope(poll));
-        match catch_unwind(AssertUnwindSafe(|| scoped.poll(cx))) {
-            Ok(Poll::Ready(poll)) => poll.map_err(|e| status_of_error(e.into())),
-            Ok(Poll::Pending) => Poll::Pending,
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        match run(this.context, this.span, || inner.poll_frame(cx)) {
+            Ok(Some(poll)) => poll.map_err(|e| status_of_error(e.into())),
+            Ok(None) => Poll::Pending,
             Err(panic) => Poll::Ready(Some(Err(status_of_panic(&*panic)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
+}
+
+#[pin_project::pinned_drop]
+impl<B> PinnedDrop for ContextBody<B> {
+    fn drop(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        if let Err(panic) = run(this.context, this.span, || this.inner.set(None)) {
+            status_of_panic(&*panic);
+        }
+    }
+}
+
+/// Runs `work` in the context and the span of a call. The result is never `Ok(None)`, because `work` does not wait.
+///
+/// # Errors
+/// Returns the panic of `work`.
+fn run<T>(context: &CallContext, span: &Span, work: impl FnOnce() -> T) -> std::thread::Result<Option<T>> {
+    let _entered = span.enter();
+    // The scope covers a single poll.
+    catch_unwind(AssertUnwindSafe(|| context.clone().scope(async { work() }).now_or_never()))
 }
 
 /// Returns the status of a handler that panicked. The message of the panic is only logged.
@@ -82,5 +106,82 @@ fn status_of_foreign_error(error: BoxError) -> Status {
             );
             Status::internal(fixed_text(ErrorKind::Internal))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    };
+    use tracing::{Metadata, Subscriber, span};
+
+    /// Counts how many spans are entered.
+    #[derive(Clone, Default)]
+    struct Entered(Arc<AtomicU32>);
+
+    impl Subscriber for Entered {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {}
+
+        fn enter(&self, _: &span::Id) {
+            self.0.fetch_add(1, SeqCst);
+        }
+
+        fn exit(&self, _: &span::Id) {
+            self.0.fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// The correlation ids of the contexts, and the numbers of entered spans.
+    type Dropped = Arc<Mutex<Vec<(Option<String>, u32)>>>;
+
+    /// A stream whose drop notes where it happens, and panics.
+    struct Stream(Entered, Dropped);
+
+    impl Body for Stream {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Pending
+        }
+    }
+
+    impl Drop for Stream {
+        fn drop(&mut self) {
+            let correlation = CallContext::current().correlation_id.map(|id| id.to_string());
+            self.1.lock().unwrap().push((correlation, self.0.0.load(SeqCst)));
+            panic!("requested by the test");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_dropped_in_its_context_and_its_span() {
+        let (entered, dropped) = (Entered::default(), Arc::default());
+        // With one dispatcher alone, tracing decides once for all threads by that of the current thread.
+        let _second = tracing::Dispatch::new(Entered::default());
+        let _guard = tracing::subscriber::set_default(entered.clone());
+        let mut context = CallContext::default();
+        context.correlation_id = Some("order-7".into());
+        let stream = Stream(entered, Arc::clone(&dropped));
+        drop(ContextBody::new(stream, context, tracing::info_span!("serve")));
+        assert_eq!(*dropped.lock().unwrap(), [(Some("order-7".to_owned()), 1)]);
     }
 }

@@ -17,11 +17,11 @@ use tower_service::Service;
 
 use super::{
     access::Access,
-    message_check::{CheckedRequest, CheckedResponse, MessageLimits},
+    message_check::{CheckedRequest, CheckedResponse, MessageLimits, ResponseLimit},
     methods::Methods,
     replay::Replay,
     response::{UnknownMethod, failure_response},
-    shed::CallPermit,
+    shed::{CallPermit, RequestEnd},
 };
 
 /// The name of the reflection service.
@@ -66,29 +66,28 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let guards = &self.guards;
-        let limits = guards.limits;
-        let permit = match guards.admit(&mut request) {
-            Ok(permit) => permit,
+        let (max_request, limit) = (guards.limits.request, guards.limits.response.clone());
+        let single = guards.methods.is_single(request.uri().path());
+        let (permit, end) = match guards.admit(&mut request, single) {
+            Ok(admitted) => admitted.unzip(),
             // The status stays in the extensions, so the server layer finds the proof of a refusal.
             Err(response) => {
-                let response = response.map(|body| CheckedResponse::new(body, limits.response, None));
+                let response = response.map(|body| CheckedResponse::new(body, limit, None));
                 return Either::Right(Box::pin(ready(Ok(response))));
             }
         };
-        let path = request.uri().path();
-        let single = guards.methods.is_single(path);
+        let replay = guards.replay.as_ref();
         let is_replayed =
-            guards.replay.as_ref().is_some_and(|replay| replay.applies(path, request.headers()));
-        let end = permit.as_ref().map(CallPermit::request_end);
-        let request = request.map(|body| CheckedRequest::new(body, limits.request, single, end));
+            replay.is_some_and(|replay| replay.applies(request.uri().path(), request.headers()));
+        let request = request.map(|body| CheckedRequest::new(body, max_request, single, end));
         if is_replayed {
             let (guards, routes) = (guards.clone(), self.routes.clone());
             return Either::Right(Box::pin(async move {
                 let response = guards.replay(routes, request.map(Body::new)).await;
-                Ok(checked(response, limits.response, permit))
+                Ok(checked(response, limit, permit))
             }));
         }
-        Either::Left(RouteCall { route: self.routes.call(request), limit: limits.response, permit })
+        Either::Left(RouteCall { route: self.routes.call(request), limit, permit })
     }
 }
 
@@ -100,7 +99,7 @@ where
 {
     #[pin]
     route: <Routes as Service<Request<CheckedRequest<B>>>>::Future,
-    limit: usize,
+    limit: Arc<ResponseLimit>,
     permit: Option<CallPermit>,
 }
 
@@ -113,14 +112,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = std::task::ready!(this.route.poll(cx))?;
-        Poll::Ready(Ok(checked(response, *this.limit, this.permit.take())))
+        Poll::Ready(Ok(checked(response, this.limit.clone(), this.permit.take())))
     }
 }
 
 /// Limits the messages of `response`, which holds the permit of its call until it ends.
 fn checked(
     response: Response<Body>,
-    limit: usize,
+    limit: Arc<ResponseLimit>,
     mut permit: Option<CallPermit>,
 ) -> Response<CheckedResponse<Body>> {
     if let Some(permit) = &mut permit {
@@ -130,8 +129,13 @@ fn checked(
 }
 
 impl Guards {
-    /// Returns the permit of a call, or the response that refuses the call.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<CallPermit>, Box<Response<Body>>> {
+    /// Returns the permit of a call if load is shed, or the response that refuses the call. `single`: the method takes one
+    /// message.
+    fn admit<B>(
+        &self,
+        request: &mut Request<B>,
+        single: bool,
+    ) -> Result<Option<(CallPermit, RequestEnd)>, Box<Response<Body>>> {
         if let Some(access) = &self.access {
             let mut extensions = std::mem::take(request.extensions_mut());
             let path = request.uri().path();
@@ -140,7 +144,7 @@ impl Guards {
                 .map_err(|status| refusal(status, access.names(path)))?;
             *request.extensions_mut() = extensions;
         }
-        let permit = self.shedder.as_ref().map(|shedder| CallPermit::acquire(shedder, &self.clock));
+        let permit = self.shedder.as_ref().map(|shedder| CallPermit::admit(shedder, single, &self.clock));
         // The route is not known to exist.
         permit.transpose().map_err(|status| refusal(status, false))
     }
@@ -148,7 +152,7 @@ impl Guards {
     /// Executes the call once, or returns the stored response.
     async fn replay(&self, mut routes: Routes, request: Request<Body>) -> Response<Body> {
         let response = match &self.replay {
-            Some(replay) => replay.run(routes, request).await,
+            Some(replay) => replay.run(routes, request, &self.clock).await,
             None => routes.call(request).await.map_err(|never| match never {}),
         };
         response.unwrap_or_else(failure_response)

@@ -220,7 +220,7 @@ where
                 response.extensions_mut().insert(ResetAfter(deadline.instant()));
             }
             response.map(|inner| {
-                let body = ContextBody { inner, context, span };
+                let body = ContextBody::new(inner, context, span);
                 Body::new(DeadlineBody::new(body, timer, metrics))
             })
         }

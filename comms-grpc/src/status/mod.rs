@@ -14,7 +14,7 @@ mod details;
 pub use details::field_errors;
 
 use crate::{
-    evidence::Evidence,
+    evidence::{Evidence, error_chain},
     status_headers::{MAX_MESSAGE, truncate},
 };
 
@@ -200,8 +200,9 @@ impl Refusal {
         matches!(guard, Some(Guard::Bulkhead | Guard::Shed))
     }
 
+    /// The routes of tonic wrap the error of a request body, so the refusal of a request can be further down the chain.
     fn find(status: &Status) -> Option<&Self> {
-        status.source()?.downcast_ref()
+        error_chain(status).find_map(|error| error.downcast_ref())
     }
 }
 

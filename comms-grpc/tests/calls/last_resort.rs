@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use comms_core::resilience::Backoff;
-use comms_grpc::Channel;
+use comms_grpc::{Channel, EndpointState};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -63,6 +63,24 @@ async fn a_call_takes_an_ejected_endpoint_rather_than_wait_for_a_repeated_connec
         call(&channel, "report", 0).await.unwrap();
     }
     assert!(outlier(&channel, 0).ejected && channel.snapshot().endpoints[1].started == 0);
+}
+
+/// The other endpoint is silent from the start, as an address that drops packets.
+#[tokio::test]
+async fn a_first_connection_attempt_that_hangs_holds_no_call_while_an_ejected_endpoint_is_ready() {
+    let peer = H2Peer::start(|n| if n < 5 { Answer::Status("14", vec![]) } else { Answer::Success }).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}", listener.local_addr().unwrap());
+    let channel = builder(&[&peer]).endpoints([silent]).timeout(SECOND * 20).connect_timeout(SECOND * 60);
+    let channel = channel.build().unwrap();
+    for _ in 0..5 {
+        call(&channel, "report", 0).await.unwrap_err();
+    }
+    for _ in 0..5 {
+        call(&channel, "report", 0).await.unwrap();
+    }
+    assert!(outlier(&channel, 0).ejected);
+    assert_eq!(channel.snapshot().endpoints[1].state, EndpointState::Connecting);
 }
 
 #[tokio::test]

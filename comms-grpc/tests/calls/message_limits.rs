@@ -30,7 +30,7 @@ async fn echo(channel: &Channel, length: usize) -> Result<Observation, Status> {
 }
 
 /// The descriptors of the test service as `protoc` writes them.
-fn descriptors() -> Vec<u8> {
+pub(crate) fn descriptors() -> Vec<u8> {
     let method = |name: &str, client_streaming| MethodDescriptorProto {
         name: Some(name.into()),
         client_streaming: Some(client_streaming),

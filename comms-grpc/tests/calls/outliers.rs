@@ -25,7 +25,7 @@ pub(crate) fn outlier(channel: &Channel, endpoint: usize) -> HostSnapshot {
 }
 
 /// Ejects after five failures in a row, for a short time.
-fn short() -> OutlierConfig {
+pub(crate) fn short() -> OutlierConfig {
     OutlierConfig::default()
         .consecutive_failures(5)
         .max_ejection_percent(50)
@@ -168,6 +168,32 @@ async fn invalid_settings_are_refused_and_none_turns_detection_off() {
     assert!(error.contains("interval"), "{error}");
     let off = builder(&peers.each_ref()).outliers(None).build().unwrap();
     assert!(off.snapshot().endpoints.iter().all(|endpoint| endpoint.outlier.is_none()));
+}
+
+/// Settings of the code that equal the default precede those of the config as well.
+#[tokio::test]
+async fn the_code_precedes_the_service_config() {
+    let default = || {
+        let config = OutlierConfig::default().consecutive_failures(5);
+        config.max_ejection_percent(50).base_ejection_time(SECOND * 10)
+    };
+    let peers = [good().await, good().await];
+    let detects = |of_code: Option<Option<OutlierConfig>>, rules: &str| {
+        let child = r#""childPolicy": [{"round_robin": {}}]"#;
+        let config = format!(
+            r#"{{"loadBalancingConfig": [{{"outlier_detection_experimental": {{{child}{rules}}}}}]}}"#
+        );
+        let builder = builder(&peers.each_ref()).service_config(config);
+        let builder = match of_code {
+            Some(outliers) => builder.outliers(outliers),
+            None => builder,
+        };
+        builder.build().unwrap().snapshot().endpoints[0].outlier.is_some()
+    };
+    let (off, on) = ("", r#", "successRateEjection": {}"#);
+    assert!(!detects(None, off) && detects(None, on));
+    assert!(detects(Some(Some(default())), off) && detects(Some(Some(short())), off));
+    assert!(!detects(Some(None), on));
 }
 
 const CALLERS: usize = 4;

@@ -1,20 +1,24 @@
 //! Calls are shed by priority before their handler.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use bytes::Bytes;
 use comms_core::{
     ErrorKind,
     clock::Clock,
     context::{Context, Priority},
+    idempotency::MemoryStore,
     resilience::{AdaptiveLimitConfig, ShedConfig, ShedLimit, Shedder},
 };
-use comms_grpc::{Channel, Server, ServerConfig, from_status, tonic};
+use comms_grpc::{Channel, Replay, Server, ServerConfig, from_status, tonic};
 use tokio::net::TcpStream;
 use tonic::{Code, Status, service::Routes};
 
-use crate::support::{
-    SECOND, TestService, call, eventually, millis, server_streaming, single_attempt, start_server,
+use crate::{
+    message_limits::descriptors,
+    support::{
+        SECOND, TestService, call, eventually, millis, server_streaming, single_attempt, start_server,
+    },
 };
 
 async fn call_as(channel: &Channel, priority: Priority) -> Result<(), tonic::Status> {
@@ -64,6 +68,66 @@ async fn a_shed_call_is_rejected_with_its_wait_and_a_proof() {
         let _ = call(&channel, action, 0).await;
     }
     eventually("permits of ended calls are released", || shedder.in_flight().total() == 0).await;
+}
+
+/// Requests that never arrive would hold every permit, and one connection can send the headers of all of them.
+#[tokio::test]
+async fn a_request_of_one_message_holds_no_permit_before_it_has_arrived() {
+    const MESSAGE: &[u8] = b"\0\0\0\0\x08\x0a\x06report";
+    let service = TestService::default();
+    let shedder = Shedder::new("test-headers", ShedConfig::fixed(4), Clock::system()).unwrap();
+    let replay = Replay::new(Arc::new(MemoryStore::new(Clock::system()))).method("/test.Service/Unary");
+    let server = Server::new(Routes::new(service.clone())).descriptors(descriptors());
+    let server = start_server(server.shed(shedder.clone()).replay(replay)).await;
+    let socket = TcpStream::connect(server.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let send = async |path: &str, key: &str, whole: bool| {
+        let mut request = http::Request::post(format!("http://test/test.Service/{path}"))
+            .header("content-type", "application/grpc");
+        if !key.is_empty() {
+            request = request.header("idempotency-key", key);
+        }
+        let mut client = client.clone().ready().await.unwrap();
+        let (response, mut sent) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        // A message without the end of the stream has not arrived.
+        sent.send_data(Bytes::from_static(MESSAGE), whole).unwrap();
+        (response, sent)
+    };
+    let mut waiting = Vec::new();
+    for (path, key) in [("Unary", ""), ("Unary", "order-7"), ("Stream", ""), ("Unary", ""), ("Unary", "")] {
+        waiting.push(send(path, key, false).await);
+    }
+    let (response, _sent) = send("Unary", "", true).await;
+    let mut body = response.await.unwrap().into_body();
+    while body.data().await.is_some() {}
+    let trailers = body.trailers().await.unwrap().unwrap();
+    assert_eq!(trailers["grpc-status"], "0", "{trailers:?}");
+    drop(body);
+    eventually("the permit of the call is released", || shedder.in_flight().total() == 0).await;
+
+    // All permits of the priority are in use when the rest of a request arrives.
+    let channel = single_attempt(server.address, SECOND * 20);
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(server_streaming(channel.clone(), "ticks", 10).await.unwrap());
+    }
+    let begun = service.begun.load(SeqCst);
+    for (response, mut sent) in waiting.drain(..3) {
+        sent.send_data(Bytes::new(), true).unwrap();
+        let headers = response.await.unwrap().into_parts().0.headers;
+        let status = Status::from_header_map(&headers).unwrap();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert_eq!(headers["comms-not-executed"], "rejected", "{headers:?}");
+        assert!(headers.contains_key("grpc-retry-pushback-ms"), "{headers:?}");
+    }
+    assert_eq!(service.begun.load(SeqCst), begun, "no handler ran");
+    drop(streams);
+    eventually("the permits are released", || shedder.in_flight().total() == 0).await;
+    let (response, mut sent) = waiting.remove(0);
+    sent.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    assert_eq!(service.begun.load(SeqCst), begun + 1);
 }
 
 /// A body that nothing reads is not polled, so it cannot end itself. Another stream of the connection makes progress all the

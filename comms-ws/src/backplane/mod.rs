@@ -1,8 +1,13 @@
 //! The backplane: delivers messages to the hubs of all nodes, and keeps the history from which clients resume.
 
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 pub use memory::Memory;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use redis::{Redis, RedisConfig};
 
 use std::{sync::Weak, time::Duration};
 

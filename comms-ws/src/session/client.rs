@@ -13,6 +13,7 @@ use super::{
     grant::Session,
     join::{Join, Start},
     membership::Membership,
+    permission::{Wanted, is_allowed},
     rate::Rate,
 };
 use crate::{
@@ -75,22 +76,22 @@ impl Client {
                 wanted.push((topic, filter));
             }
         }
-        let granted: Vec<String> = session.topics.iter().map(|(topic, _)| topic.clone()).collect();
-        self.session = Some(session);
         let mut refused = Vec::new();
         let mut joins = Vec::new();
         for (topic, filter) in wanted {
-            let refusal = if granted.contains(&topic) { None } else { self.refusal(&topic) };
-            match refusal {
+            let is_granted = session.grants(&topic);
+            match self.unacceptable(&topic).filter(|_| !is_granted) {
                 Some(code) => refused.push((code, topic)),
                 None => {
                     let start = start_of(&places, &topic);
                     let membership = Membership::enter(&self.hub, &self.connection, &topic);
-                    joins.push((membership.clone(), filter, start));
+                    let asked = (!is_granted).then(|| session.clone());
+                    joins.push(Wanted { membership: membership.clone(), filter, start, asked });
                     self.memberships.push(membership);
                 }
             }
         }
+        self.session = Some(session);
         self.run(welcome(self.hub.clone(), self.connection.clone(), joins, refused));
     }
 
@@ -121,7 +122,9 @@ impl Client {
                 return self.malformed("the session is authenticated: send refresh");
             }
             (ClientFrame::Refresh { token }, _) => self.refresh(token).await,
-            (ClientFrame::Subscribe { topic, cursor, filter }, _) => self.subscribe(topic, cursor, filter),
+            (ClientFrame::Subscribe { topic, cursor, filter }, _) => {
+                self.subscribe(topic, cursor, filter).await;
+            }
             (ClientFrame::Unsubscribe { topic }, _) => self.unsubscribe(&topic, None),
             (ClientFrame::Ping, _) => self.send(&ServerFrame::Pong),
         }
@@ -155,12 +158,14 @@ impl Client {
         let end = session.end();
         self.connection.peer.set_expires(end);
         self.hub.watch.expires(&self.connection);
-        let forbidden: Vec<Arc<str>> = self
-            .memberships
-            .iter()
-            .map(|membership| membership.topic.name.clone())
-            .filter(|topic| !session.allows(topic))
-            .collect();
+        self.memberships.retain(|membership| !membership.member.has_left());
+        let mut forbidden = Vec::new();
+        for membership in &self.memberships {
+            let topic = &membership.topic.name;
+            if !is_allowed(&self.hub, &session, topic).await {
+                forbidden.push(topic.clone());
+            }
+        }
         self.session = Some(session);
         forbidden.iter().for_each(|topic| self.unsubscribe(topic, Some("forbidden")));
         self.send(&ServerFrame::Refreshed { expires: (end != u64::MAX).then_some(end) });
@@ -190,7 +195,7 @@ impl Client {
         }
     }
 
-    fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
+    async fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
         let current = self.memberships.iter().position(|member| *member.topic.name == *topic);
         if let Some(member) = current.and_then(|index| self.memberships.get(index))
             && member.is_live()
@@ -201,7 +206,7 @@ impl Client {
         if let Some(index) = current {
             self.memberships.swap_remove(index).leave();
         }
-        let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic) };
+        let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic).await };
         if let Some(code) = refusal {
             let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
             return self.send(&ServerFrame::Error { code, detail });
@@ -222,14 +227,24 @@ impl Client {
     }
 
     /// Returns the error code if the client may not subscribe to `topic`.
-    fn refusal(&self, topic: &str) -> Option<&'static str> {
-        if topic.is_empty() || topic.len() > TOPIC_LIMIT {
-            Some("malformed")
-        } else if !self.session.as_ref().is_some_and(|session| session.allows(topic)) {
-            Some("forbidden")
-        } else {
-            (self.memberships.len() >= self.hub.config.max_topics).then_some("too_many_topics")
+    async fn refusal(&mut self, topic: &str) -> Option<&'static str> {
+        if let Some(code) = self.unacceptable(topic) {
+            return Some(code);
         }
+        let is_allowed = match &self.session {
+            Some(session) => is_allowed(&self.hub, session, topic).await,
+            None => false,
+        };
+        (!is_allowed).then_some("forbidden")
+    }
+
+    /// Returns the error code if no client may subscribe to `topic`, or this one to no further topic.
+    fn unacceptable(&mut self, topic: &str) -> Option<&'static str> {
+        if topic.is_empty() || topic.len() > TOPIC_LIMIT {
+            return Some("malformed");
+        }
+        self.memberships.retain(|membership| !membership.member.has_left());
+        (self.memberships.len() >= self.hub.config.max_topics).then_some("too_many_topics")
     }
 
     fn unsubscribe(&mut self, topic: &str, reason: Option<&'static str>) {
@@ -284,16 +299,19 @@ pub fn session_topic(session: &str) -> String {
 async fn welcome(
     hub: Arc<HubState>,
     connection: Arc<Connection>,
-    topics: Vec<(Arc<Membership>, Filter, Start)>,
-    refused: Vec<(&'static str, String)>,
+    topics: Vec<Wanted>,
+    mut refused: Vec<(&'static str, String)>,
 ) {
     // The pages of all topics wait together until the welcome frame is sent.
     let page = PAGE_BYTES / topics.len().max(1);
-    let begin = topics.into_iter().map(|(membership, filter, start)| {
-        let hub = hub.clone();
-        async move { Join::begin(hub, &membership, filter, start, page).await }
-    });
-    let joins: Vec<Join> = futures_util::future::join_all(begin).await;
+    let begin = topics.into_iter().map(|wanted| wanted.begin(hub.clone(), page));
+    let mut joins: Vec<Join> = Vec::new();
+    for begun in futures_util::future::join_all(begin).await {
+        match begun {
+            Ok(join) => joins.push(join),
+            Err(topic) => refused.push(("forbidden", topic)),
+        }
+    }
     let joined: Vec<JoinedTopic> = joins.iter().map(Join::joined).collect();
     let end = connection.peer.expires();
     let frame = ServerFrame::Welcome {

@@ -1,10 +1,10 @@
 //! The rights of a session.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, pin::Pin, sync::Arc};
 
 use crate::topic::Filter;
 
-type AllowTopic = dyn Fn(&str) -> bool + Send + Sync;
+type AllowTopic = dyn Fn(&str) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync;
 
 /// The rights that the application grants to a socket after it has verified the handshake.
 ///
@@ -70,8 +70,20 @@ impl Session {
     ///
     /// `allowed` is called on the task of the session and must not block.
     #[must_use]
-    pub fn allow(mut self, allowed: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        self.allow = Some(Arc::new(allowed));
+    pub fn allow(self, allowed: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.allow_async(move |topic| std::future::ready(allowed(topic)))
+    }
+
+    /// As [`allow`](Self::allow), for a permission that must be looked up. A topic is refused if the future of `allowed`
+    /// takes longer than 5 seconds. Meanwhile no further frame of the client is read, and what its socket did not take
+    /// waits.
+    #[must_use]
+    pub fn allow_async<F, Fut>(mut self, allowed: F) -> Self
+    where
+        F: Fn(&str) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + Send + 'static,
+    {
+        self.allow = Some(Arc::new(move |topic| Box::pin(allowed(topic))));
         self
     }
 
@@ -83,10 +95,20 @@ impl Session {
         self
     }
 
-    /// Returns whether the client may be subscribed to `topic`.
-    pub(crate) fn allows(&self, topic: &str) -> bool {
+    /// Returns whether the client is subscribed to `topic` from the start.
+    pub(crate) fn grants(&self, topic: &str) -> bool {
         self.topics.iter().any(|(granted, _)| granted == topic)
-            || self.allow.as_ref().is_some_and(|allow| allow(topic))
+    }
+
+    /// Returns whether the client may be subscribed to `topic`.
+    pub(crate) async fn allows(&self, topic: &str) -> bool {
+        if self.grants(topic) {
+            return true;
+        }
+        match &self.allow {
+            Some(allow) => allow(topic).await,
+            None => false,
+        }
     }
 
     /// Returns the end of the session in seconds after the Unix epoch, or the largest number if it has none.

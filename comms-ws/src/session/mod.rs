@@ -4,6 +4,7 @@
 //! - `authenticate.rs`: the check of tokens that arrive in frames.
 //! - `client.rs`: the frames of the client, and the limits on them.
 //! - `rate.rs`: the limit on the rate of frames.
+//! - `permission.rs`: the permission for a topic.
 //! - `membership.rs`: the session as a member of a topic.
 //! - `join.rs`: how a session joins a topic, with what its client has missed.
 //! - `link.rs`: what a transport drives.
@@ -14,6 +15,7 @@ mod grant;
 mod join;
 mod link;
 mod membership;
+mod permission;
 mod rate;
 
 pub(crate) use authenticate::Authenticate;

@@ -1,7 +1,7 @@
 //! Compression of one message (permessage-deflate, RFC 7692), without a context that goes from one message to the next.
 //!
 //! Without a context, a compressed frame is the same for all clients, and a connection holds no window. The state of the
-//! algorithms, about 300 KiB, exists once per thread.
+//! algorithms, a few hundred KiB, exists once per thread.
 
 use super::decoder::Violation;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};

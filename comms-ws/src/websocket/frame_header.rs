@@ -57,12 +57,13 @@ pub(super) struct FrameHeader {
 
 impl FrameHeader {
     /// Returns the length of the header that begins with `start`, or how many bytes of it are needed to derive the length.
+    /// Two bytes are enough of a header without a mask, which is refused: a short frame has no more.
     pub(super) fn wanted(start: &[u8]) -> usize {
-        match start.get(1).map(|b| b & !MASKED) {
-            None => 2,
-            Some(LEN_16) => 8,
-            Some(LEN_64) => MAX_LEN,
-            Some(_) => 6,
+        let Some(second) = start.get(1).filter(|second| **second & MASKED != 0) else { return 2 };
+        match second & !MASKED {
+            LEN_16 => 8,
+            LEN_64 => MAX_LEN,
+            _ => 6,
         }
     }
 

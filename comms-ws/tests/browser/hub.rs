@@ -45,7 +45,7 @@ async fn publish(State(hub): State<Hub>, body: String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn node_client_resumes_at_a_hub_over_both_transports() {
+async fn npm_node_client_resumes_at_a_hub_over_both_transports() {
     let hub = Hub::new(HubConfig::default(), Clock::system()).unwrap();
     let routes = Router::new()
         .route("/v1/events", get(events))

@@ -24,7 +24,7 @@ fn run(mut command: Command) -> String {
 }
 
 #[test]
-fn node_runs_the_tests_of_the_browser_client() {
+fn npm_node_runs_the_tests_of_the_browser_client() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/web/test");
     let files = std::fs::read_dir(folder).expect("the folder of the tests");
     let files = files.map(|file| file.expect("a file").path());

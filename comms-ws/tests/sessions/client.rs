@@ -1,6 +1,6 @@
 //! The frames of a client.
 
-use comms_ws::close;
+use comms_ws::{Session, close};
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -92,4 +92,34 @@ async fn a_client_that_vanishes_is_removed() {
         tokio::time::sleep(millis(5)).await;
     }
     server.until_empty().await;
+}
+
+#[tokio::test]
+async fn a_permission_that_is_looked_up_is_asked_for_each_topic() {
+    let server = Server::start_with_grant(
+        |config| config.max_topics = 3,
+        |user| {
+            let own = format!("order/{user}");
+            Session::new(user, vec![]).allow_async(move |topic| {
+                let is_own = topic.starts_with(&own);
+                async move {
+                    tokio::task::yield_now().await;
+                    is_own
+                }
+            })
+        },
+    )
+    .await;
+    let opened = "v1/events?topic=order/ann-1&topic=order/bob-1&topic=order/ann-2";
+    let mut ann = server.handshake_at(opened, &[("authorization", "Bearer ann")]).await.unwrap();
+    let welcome = ann.next().await;
+    let topics: Vec<_> = welcome["topics"].as_array().unwrap().iter().map(|topic| &topic["topic"]).collect();
+    assert_eq!(topics, ["order/ann-1", "order/ann-2"]);
+    assert_eq!(ann.next().await, json!({"type": "error", "code": "forbidden", "detail": "order/bob-1"}));
+    assert_eq!(ann.subscribe("order/bob-2").await["code"], "forbidden");
+    assert_eq!(ann.subscribe("order/ann-3").await["type"], "subscribed", "a refused topic does not count");
+    assert_eq!(ann.subscribe("order/ann-4").await["code"], "too_many_topics");
+    server.hub.publish("order/bob-1", &push(1, 0)).await.unwrap();
+    server.hub.publish("order/ann-3", &push(2, 0)).await.unwrap();
+    assert_eq!(ann.next().await["data"]["n"], 2);
 }

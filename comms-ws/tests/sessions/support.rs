@@ -86,7 +86,16 @@ impl Server {
         &self,
         headers: &[(&'static str, &str)],
     ) -> Result<Client, tungstenite::Error> {
-        let mut request = format!("ws://{}/v1/events", self.address).into_client_request()?;
+        self.handshake_at("v1/events", headers).await
+    }
+
+    /// As [`handshake`](Self::handshake), at `path` with its parameters.
+    pub(crate) async fn handshake_at(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Client, tungstenite::Error> {
+        let mut request = format!("ws://{}/{path}", self.address).into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().append(*name, value.parse().unwrap());
         }

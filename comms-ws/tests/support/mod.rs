@@ -1,5 +1,5 @@
 //! What the tests on sockets share: a server, clients of each transport, and a ledger that proves what a client has.
-#![allow(dead_code, reason = "no test uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 
 pub(crate) mod client;
 pub(crate) mod events;

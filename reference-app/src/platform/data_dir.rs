@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use aws_lc_rs::rand;
 use comms_core::Error;
 
 /// A locked data directory. The operating system releases the lock when the process ends.
@@ -83,6 +84,16 @@ pub fn read_or_create_secret(
     file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(unusable)?;
     fs::rename(&temporary, path).map_err(unusable)?;
     Ok(content)
+}
+
+/// Returns 32 random bytes as hexadecimal digits.
+///
+/// # Errors
+/// Returns `Fatal` if the operating system returns no random bytes.
+pub fn random_secret() -> Result<String, Error> {
+    let mut bytes = [0_u8; 32];
+    rand::fill(&mut bytes).map_err(|_| Error::fatal("the operating system returned no random bytes"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

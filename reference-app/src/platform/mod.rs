@@ -12,9 +12,10 @@
 //! - [`db`]: the database of a service, on PostgreSQL or SQLite.
 //! - [`delivery`]: relays and consumers, with and without Kafka. [`topic_prefix`] prefixes topics on a shared cluster.
 //! - [`holds`]: the deliveries that consumers hold and relays park. [`message_key`] prints their keys.
-//! - [`sagas`], [`projections`]: the sagas and projections of the process, for operators. Each is a [`registry`].
-//! - [`admin`]: the admin listener: health, metrics, policies, channels, holds, sagas, projections. `admin/token.rs`
-//!   checks the admin token.
+//! - [`sagas`], [`projections`], [`sockets`]: the sagas, projections and hubs of the process, for operators. Each is a
+//!   [`registry`].
+//! - [`admin`]: the admin listener: health, metrics, policies, channels, sockets, holds, sagas, projections.
+//!   `admin/token.rs` checks the admin token.
 //! - [`shutdown`]: the stages of the shutdown, in their order.
 //! - [`telemetry`]: logs and metrics.
 //! - [`rfc3339`]: reads times in requests and events.
@@ -39,6 +40,7 @@ pub mod rfc3339;
 pub mod sagas;
 pub mod service;
 pub mod shutdown;
+pub mod sockets;
 pub mod telemetry;
 pub mod tls;
 pub mod topic_prefix;

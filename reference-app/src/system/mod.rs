@@ -27,8 +27,9 @@ use crate::platform::{
     policies::Policies,
     projections::ProjectionRegistry,
     sagas::SagaRegistry,
-    service::{Database, Host, Parts, Protocol, Service},
+    service::{Database, Host, Parts, Protocol, Serves, Service},
     shutdown::Stages,
+    sockets::SocketRegistry,
     tls::Tls,
 };
 
@@ -43,6 +44,7 @@ pub struct System {
     health: Health,
     policies: Policies,
     channels: ChannelRegistry,
+    sockets: SocketRegistry,
     holds: HoldRegistry,
     sagas: SagaRegistry,
     projections: ProjectionRegistry,
@@ -67,6 +69,7 @@ impl System {
             health: Health::with_clock(clock.clone()),
             policies: Policies::default(),
             channels: ChannelRegistry::default(),
+            sockets: SocketRegistry::default(),
             holds: HoldRegistry::default(),
             sagas: SagaRegistry::default(),
             projections: ProjectionRegistry::default(),
@@ -174,6 +177,9 @@ impl System {
                 self.stages.consumers.spawn(background.name, run);
             }
             self.hints.extend(parts.hint);
+            if let Serves::Sockets { hub, .. } = &parts.serves {
+                self.sockets.add(service.name, hub.clone());
+            }
             served.push((service.name, listeners.remove(service.name), parts.serves));
         }
         let delivery = Delivery {

@@ -114,7 +114,7 @@ async fn a_refused_handshake_is_a_problem() {
             426,
             "no-websocket",
         ),
-        ("no token", format!("{upgrade}{version}{key}"), 401, "unauthorized"),
+        ("no token", "accept: text/event-stream\r\n".to_owned(), 401, "unauthorized"),
         ("a wrong token", format!("authorization: Bearer x\r\n{upgrade}{version}{key}"), 401, "unauthorized"),
         (
             "another origin",

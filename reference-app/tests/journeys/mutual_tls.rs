@@ -18,7 +18,7 @@ use tonic_prost::ProstCodec;
 use crate::support::{Deployment, Marketplace, marketplace::TRUST_DOMAIN};
 
 /// Returns a channel to payment-service, with the identity of the service `caller`.
-async fn channel(marketplace: &Marketplace, caller: Option<&str>) -> Channel {
+pub(crate) async fn channel(marketplace: &Marketplace, caller: Option<&str>) -> Channel {
     let (identity, trust) = marketplace.certificates(caller.unwrap_or("order")).await;
     let expected = PeerName::spiffe(format!("spiffe://{TRUST_DOMAIN}/payment")).unwrap();
     let tls = ClientTls::new(trust).expect(expected);

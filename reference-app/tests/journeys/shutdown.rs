@@ -2,11 +2,42 @@
 
 use std::{process::Stdio, time::Duration};
 
+use comms_grpc::Channel;
+use http::uri::PathAndQuery;
 use serde_json::Value;
+use tonic_prost::ProstCodec;
 
-use crate::support::{Deployment, Marketplace, Process, eventually};
+use crate::{
+    mutual_tls,
+    support::{Deployment, Marketplace, Process, eventually},
+};
 
-/// A load balancer sees that readiness fails before the port is closed.
+const SERVING: i32 = 1;
+const NOT_SERVING: i32 = 2;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthCheckRequest {
+    #[prost(string, tag = "1")]
+    service: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthCheckResponse {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// Returns the health that the standard health service of gRPC reports for a service.
+async fn health(channel: &Channel) -> i32 {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let request = HealthCheckRequest { service: "comms.payments.v1.Payments".into() };
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let codec = ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
+    client.unary(tonic::Request::new(request), path, codec).await.unwrap().into_inner().status
+}
+
+/// A load balancer sees that readiness fails before the port is closed, over HTTP and over gRPC.
 #[tokio::test]
 async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedded() {
     let accepting = [("COMMS_SHUTDOWN__ACCEPTING", "5s")];
@@ -16,6 +47,8 @@ async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedde
     let read = format!("{}/v1/realtime", marketplace.gateway);
     let connection_header = async || reqwest::get(&read).await.unwrap().headers().get("connection").cloned();
     assert_eq!(connection_header().await, None);
+    let channel = mutual_tls::channel(&marketplace, Some("order")).await;
+    assert_eq!(health(&channel).await, SERVING);
     marketplace.processes[0].signal("TERM");
     let url = marketplace.processes[0].admin_url("/readyz");
     eventually("readiness fails", Duration::from_secs(3), async || {
@@ -25,6 +58,7 @@ async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedde
     .await;
     let report: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
     assert_eq!(report["parts"]["shutting down"]["status"], "unready", "{report}");
+    assert_eq!(health(&channel).await, NOT_SERVING);
     // Clients must move kept-alive connections to another process.
     assert_eq!(connection_header().await.unwrap(), "close");
     // New connections are accepted: each of these clients opens one.

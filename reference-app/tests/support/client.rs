@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::OnceCell};
@@ -133,13 +133,27 @@ impl Buyer {
         panic!("{path}: {key} was not accepted in 1,200 attempts");
     }
 
+    /// Returns the URL of the event stream over HTTP.
+    pub fn events_url(&self) -> String {
+        format!("{}/v1/events", self.socket.replacen("ws", "http", 1))
+    }
+
     /// Opens a socket, with the buyer's token in the header.
     pub async fn socket(&self) -> Socket {
         self.try_socket(Some(&self.token)).await.unwrap()
     }
 
     pub async fn try_socket(&self, token: Option<&str>) -> Result<Socket, tungstenite::Error> {
-        let mut request = format!("{}/v1/events", self.socket).into_client_request()?;
+        self.try_socket_with("", token).await
+    }
+
+    /// As [`Buyer::try_socket`], with `query` after the path, which begins with `?`.
+    pub async fn try_socket_with(
+        &self,
+        query: &str,
+        token: Option<&str>,
+    ) -> Result<Socket, tungstenite::Error> {
+        let mut request = format!("{}/v1/events{query}", self.socket).into_client_request()?;
         if let Some(token) = token {
             request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
@@ -151,15 +165,35 @@ impl Socket {
     /// Returns the next frame of type `event`, or `None` at the end.
     pub async fn event(&mut self) -> Option<Value> {
         loop {
+            let frame = self.frame().await?;
+            if frame["type"] == "event" {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// Returns the next frame, or `None` at the end.
+    pub async fn frame(&mut self) -> Option<Value> {
+        loop {
             match self.0.next().await? {
-                Ok(Message::Text(text)) => {
-                    let frame: Value = serde_json::from_str(&text).unwrap();
-                    if frame["type"] == "event" {
-                        return Some(frame);
-                    }
-                }
+                Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
                 Ok(_) => {}
                 Err(_) => return None,
+            }
+        }
+    }
+
+    pub async fn send(&mut self, frame: Value) {
+        self.0.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// Subscribes to `topic`, and returns the answer. Frames before it are skipped.
+    pub async fn subscribe(&mut self, topic: &str) -> Value {
+        self.send(json!({"type": "subscribe", "topic": topic})).await;
+        loop {
+            let frame = self.frame().await.expect("the socket stays open");
+            if frame["type"] == "subscribed" || frame["type"] == "error" {
+                return frame;
             }
         }
     }

@@ -6,11 +6,13 @@ mod client;
 mod databases;
 pub mod marketplace;
 mod process;
+mod stream;
 
-pub use client::{Ads, Buyer};
+pub use client::{Ads, Buyer, Socket};
 pub use databases::Databases;
 pub use marketplace::{Deployment, Marketplace};
 pub use process::Process;
+pub use stream::EventStream;
 
 use std::time::Duration;
 

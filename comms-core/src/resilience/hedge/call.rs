@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::{
     Hedge,
     attempt::Attempt,
-    call_state::{CallState, Next, Stage},
+    call_state::{CallState, Failed, Next, Stage},
 };
 use crate::{
     ErrorKind, clock,
@@ -155,6 +155,18 @@ where
         *this.request = None;
     }
 
+    /// Returns what the failure of an attempt means for the call. Without effect for a success.
+    fn failed(&self, result: &Result<S::Response, S::Error>, class: Class) -> Failed {
+        let Class::Failure { kind, .. } = class else { return Failed::Conclusive };
+        if self.classify.is_local_refusal(result) {
+            Failed::Refused
+        } else if self.classify.is_conclusive(result, kind) {
+            Failed::Conclusive
+        } else {
+            Failed::Inconclusive(self.classify.retry(result, kind))
+        }
+    }
+
     /// Keeps the failure of an attempt. An attempt that may have been executed outweighs one that was refused.
     fn keep(self: Pin<&mut Self>, result: Result<S::Response, S::Error>, class: Class) {
         let this = self.project();
@@ -183,8 +195,8 @@ where
         loop {
             while let Some(Finished { result, is_first }) = self.as_mut().poll_attempts(cx) {
                 let class = self.classify.classify(&result);
-                let refused_locally = self.classify.is_local_refusal(&result);
-                match self.as_mut().project().state.after(class, is_first, refused_locally) {
+                let failed = self.failed(&result, class);
+                match self.as_mut().project().state.after(class, is_first, failed) {
                     Next::End => {
                         self.end();
                         return Poll::Ready(result);

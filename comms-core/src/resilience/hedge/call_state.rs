@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{DenialReason, Hedge};
 use crate::{
     ErrorKind, clock, context,
-    resilience::{Class, Retry, classify::is_conclusive, retry::ends_before},
+    resilience::{Class, Retry, retry::ends_before},
 };
 
 /// The longest wait of a peer (pushback) after which a hedge is sent. Also the default of
@@ -33,6 +33,16 @@ pub(super) enum Stage {
     Start,
     Running,
     Done,
+}
+
+/// What the failure of an attempt means for the call.
+pub(super) enum Failed {
+    /// A guard of this process refused the attempt.
+    Refused,
+    /// The failure is the result of the call.
+    Conclusive,
+    /// The failure concerns its attempt alone. Another one is sent as for a retry.
+    Inconclusive(Retry),
 }
 
 /// What follows a finished attempt.
@@ -165,8 +175,8 @@ impl CallState {
         paid
     }
 
-    /// Decides what follows the result of an attempt. `refused_locally`: a guard of this process refused the attempt.
-    pub(super) fn after(&mut self, class: Class, is_first: bool, refused_locally: bool) -> Next {
+    /// Decides what follows the result of an attempt.
+    pub(super) fn after(&mut self, class: Class, is_first: bool, failed: Failed) -> Next {
         match class {
             Class::Success => {
                 if let Some(sample) = self.sample.take_if(|_| is_first) {
@@ -182,21 +192,21 @@ impl CallState {
                     Some(sample) => sample.discard(),
                     None => {}
                 }
-                if refused_locally {
-                    if !is_first {
-                        self.hedge.refused_locally();
+                match failed {
+                    Failed::Refused => {
+                        if !is_first {
+                            self.hedge.refused_locally();
+                        }
+                        Next::Wait
                     }
-                    return Next::Wait;
+                    Failed::Conclusive => Next::End,
+                    Failed::Inconclusive(retry) => self.after_failure(retry, retry_after),
                 }
-                self.after_failure(kind, retry_after)
             }
         }
     }
 
-    fn after_failure(&mut self, kind: ErrorKind, retry_after: Option<Duration>) -> Next {
-        if is_conclusive(kind) {
-            return Next::End;
-        }
+    fn after_failure(&mut self, retry: Retry, retry_after: Option<Duration>) -> Next {
         if !self.may_hedge() {
             return Next::Wait;
         }
@@ -207,7 +217,7 @@ impl CallState {
         }
         let not_before = retry_after.and_then(|wait| self.hedge.clock().now().checked_add(wait));
         self.not_before = self.not_before.max(not_before);
-        let sends_another = match kind.retry() {
+        let sends_another = match retry {
             Retry::Yes | Retry::IfRepeatable => true,
             // The peer is overloaded: send another attempt only after a wait that it requested.
             Retry::AfterWait => retry_after.is_some(),

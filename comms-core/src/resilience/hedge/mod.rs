@@ -1,6 +1,6 @@
 //! Hedged calls: a second attempt of an idempotent call that takes long, while the first one goes on (gRFC A6).
 //!
-//! - `config.rs`: the settings; `budget.rs`: the tokens of hedges.
+//! - `config.rs`: the settings; `budget.rs`: the budget that pays for hedges.
 //! - `window.rs`: percentiles of recent durations; `meter.rs`: the counters.
 //! - `service.rs`: the tower layer and service; `attempt.rs`: one attempt.
 //! - `call.rs`: the attempts of a call; `call_state.rs`: the decisions after each of them.
@@ -26,7 +26,7 @@ use std::{
 };
 use window::Window;
 
-use super::{Policy, PolicyOverrides, RetryBudget, name::intern};
+use super::{RetryBudget, name::intern};
 use crate::{
     Error,
     clock::Clock,
@@ -43,8 +43,8 @@ use crate::{
 /// - A failure of kind `NotExecuted` or `Indeterminate` sends the next attempt at once, and one of kind `Rejected` after
 ///   the wait that the peer requests. A wait that a peer requests with any failure (pushback) delays every further
 ///   attempt. A pushback of [`Duration::MAX`], or of more than 5 min, stops further attempts.
-/// - The first success ends the call, and so does an answer of a handler: `Invalid`, `NotFound`, `Internal` or `Fatal`. The
-///   other attempts are dropped, which cancels them.
+/// - The first success ends the call, and so does an answer of a handler: `Invalid`, `NotFound`, `Internal` or `Fatal`
+///   ([`Classify::is_conclusive`](super::Classify::is_conclusive)). The other attempts are dropped, which cancels them.
 /// - Any other failure concerns its attempt alone: the call waits for the attempts in flight, and ends if there are none.
 ///   The result is the last failure, or an `Indeterminate` one if there was any.
 /// - A refusal by a guard of this process ([`Classify::is_local_refusal`](super::Classify::is_local_refusal)) is no evidence
@@ -85,8 +85,13 @@ use crate::{
 pub struct Hedge(Arc<Shared>);
 
 struct Shared {
-    state: Mutex<State>,
+    measured: Arc<Measured>,
     budget: Budget,
+}
+
+/// The settings and measurements, which hedges that are paid from other budgets share.
+struct Measured {
+    state: Mutex<State>,
     meter: Meter,
     name: &'static str,
     clock: Clock,
@@ -131,48 +136,12 @@ impl Hedge {
         Self::with_budget(name, config, Budget::Own(budget), clock)
     }
 
-    /// Creates a hedge for calls whose attempts run under `policy`. Hedges are withdrawn from the retry budget of the
-    /// policy, and only the policy deposits. If [`Policy::configure`] removes the budget, nothing is hedged.
-    ///
-    /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `policy` has no retry budget, or
-    /// [`HedgeConfig::validate`] fails.
-    pub fn for_policy(name: &str, config: HedgeConfig, policy: &Policy) -> Result<Self, Error> {
-        if policy.retry_budget().is_none() {
-            let text = format!(
-                "hedge: the policy {} needs a retry budget, which pays for the hedges",
-                policy.name()
-            );
-            return Err(Error::invalid(text));
-        }
-        Self::with_budget(name, config, Budget::OfPolicy(policy.clone()), policy.clock().clone())
-    }
-
-    /// Creates a hedge as [`for_policy`](Self::for_policy) does, for attempts with `overrides`. If they have a retry budget,
-    /// hedges are withdrawn from it instead of that of the policy.
-    ///
-    /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if neither has a retry budget, or
-    /// [`HedgeConfig::validate`] fails.
-    pub fn for_overrides(
-        name: &str,
-        config: HedgeConfig,
-        policy: &Policy,
-        overrides: &PolicyOverrides,
-    ) -> Result<Self, Error> {
-        match overrides.budget() {
-            Some(budget) => {
-                Self::with_budget(name, config, Budget::OfOverrides(budget.clone()), policy.clock().clone())
-            }
-            None => Self::for_policy(name, config, policy),
-        }
-    }
-
     fn with_budget(name: &str, config: HedgeConfig, budget: Budget, clock: Clock) -> Result<Self, Error> {
         config.validate()?;
         let state = Mutex::new(State { window: window_of(&config, clock.now()), config });
         let name = intern(name);
-        Ok(Self(Arc::new(Shared { state, budget, meter: Meter::new(name), name, clock })))
+        let measured = Arc::new(Measured { state, meter: Meter::new(name), name, clock });
+        Ok(Self(Arc::new(Shared { measured, budget })))
     }
 
     /// Returns the tower layer. `classify` decides which requests are idempotent and which results are failures, for
@@ -188,7 +157,7 @@ impl Hedge {
     /// stay in effect.
     pub fn configure(&self, config: HedgeConfig) -> Result<(), Error> {
         config.validate()?;
-        let now = self.0.clock.now();
+        let now = self.0.measured.clock.now();
         let mut state = self.lock();
         let keeps_samples = matches!(config.delay, HedgeDelay::Percentile(_))
             && state.window.is_some()
@@ -201,15 +170,21 @@ impl Hedge {
         Ok(())
     }
 
+    /// Returns the settings.
+    #[must_use]
+    pub fn config(&self) -> HedgeConfig {
+        self.lock().config.clone()
+    }
+
     /// Returns the measurements.
     #[must_use]
     pub fn snapshot(&self) -> HedgeSnapshot {
-        let now = self.0.clock.now();
+        let now = self.0.measured.clock.now();
         let delay = self.plan(now).delay;
         let samples = self.lock().window.as_mut().map_or(0, |window| window.samples(now));
-        let (hedges, wins) = self.0.meter.counts();
+        let (hedges, wins) = self.0.measured.meter.counts();
         HedgeSnapshot {
-            name: self.0.name.to_owned(),
+            name: self.0.measured.name.to_owned(),
             delay_micros: delay.map(|delay| delay.as_micros() as u64),
             samples,
             hedges,
@@ -220,11 +195,11 @@ impl Hedge {
     /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.0.name
+        self.0.measured.name
     }
 
     fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.measured.clock
     }
 
     fn plan(&self, now: Instant) -> Plan {
@@ -249,7 +224,7 @@ impl Hedge {
     fn succeeded(&self, first_attempt: bool) {
         self.0.budget.deposit();
         if !first_attempt {
-            self.0.meter.count_win();
+            self.0.measured.meter.count_win();
         }
     }
 
@@ -259,7 +234,7 @@ impl Hedge {
             self.denied(DenialReason::Budget);
             return false;
         }
-        self.0.meter.count_hedge();
+        self.0.measured.meter.count_hedge();
         true
     }
 
@@ -270,11 +245,11 @@ impl Hedge {
     }
 
     fn denied(&self, reason: DenialReason) {
-        self.0.meter.count_denial(reason);
+        self.0.measured.meter.count_denial(reason);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.measured.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     ErrorKind,
     clock::{self, Clock},
     context,
-    resilience::{Class, Classify, Guard, Rejection, Retry, classify::is_conclusive},
+    resilience::{Class, Classify, Guard, Rejection, Retry},
 };
 
 pin_project! {
@@ -115,7 +115,7 @@ where
             // return its result. An answer of the handler is conclusive.
             let (result, class) = match (class, this.indeterminate.take()) {
                 (Class::Failure { kind, .. }, Some(indeterminate))
-                    if kind != ErrorKind::Indeterminate && !is_conclusive(kind) =>
+                    if kind != ErrorKind::Indeterminate && !kind.is_conclusive() =>
                 {
                     (indeterminate, Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None })
                 }

@@ -56,7 +56,9 @@ pub enum ShedLimit {
 /// duration times `tolerance`, divided by the average duration of the window, and is in `0.5..=1.0`. So the limit grows
 /// while requests are as fast as usual, and shrinks while they queue. A window changes the limit only if requests of a
 /// priority used half of the permits of that priority. A window in which a tenth of the requests ended in an overload
-/// ([`ShedPermit::overloaded`](super::ShedPermit::overloaded)) shrinks the limit by 10 %.
+/// ([`ShedPermit::overloaded`](super::ShedPermit::overloaded)) shrinks the limit by 10 %. Before the first success there is
+/// no average: then a window shrinks the limit by 10 % if each of its requests ended at a time limit longer than `window`
+/// ([`ShedPermit::timed_out_in`](super::ShedPermit::timed_out_in)).
 ///
 /// The long-term average adapts over about 600 windows, and over about 6,000 while at least half of the limit is in use.
 /// Under a load that never ends, the limit therefore rises slowly towards `max`: set `max` to a number that the service

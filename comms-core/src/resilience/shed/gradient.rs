@@ -54,11 +54,14 @@ struct Window {
     saturated: bool,
     timed_out: bool,
     overloads: u32,
+    /// Requests that a time limit ended before there was an average. They are not in `count`.
+    unanswered: u32,
 }
 
 impl Window {
     const fn new(started: Instant) -> Self {
-        Self { started, count: 0, seconds: 0.0, saturated: false, timed_out: false, overloads: 0 }
+        let (count, seconds, overloads, unanswered) = (0, 0.0, 0, 0);
+        Self { started, count, seconds, saturated: false, timed_out: false, overloads, unanswered }
     }
 }
 
@@ -87,19 +90,27 @@ impl Gradient {
     pub(super) fn add(&mut self, now: Instant, sample: Sample) -> bool {
         let seconds = sample.duration.as_secs_f64();
         let timed_out = sample.outcome == Outcome::TimedOut;
+        let has_average = self.warm > 0;
+        let usual = if has_average { self.long } else { self.config.window.as_secs_f64() };
         // A limit below the usual duration shows the haste of the caller, and nothing about this process.
-        if timed_out && (self.warm == 0 || seconds <= self.long) {
+        if timed_out && seconds <= usual {
             return false;
         }
         let window = &mut self.window;
         window.saturated |= sample.saturated;
-        window.timed_out |= timed_out;
-        window.count += 1;
         match sample.outcome {
-            Outcome::Overloaded => window.overloads += 1,
-            Outcome::Served | Outcome::TimedOut => window.seconds += seconds,
+            Outcome::TimedOut if !has_average => window.unanswered += 1,
+            Outcome::Overloaded => {
+                window.count += 1;
+                window.overloads += 1;
+            }
+            Outcome::Served | Outcome::TimedOut => {
+                window.count += 1;
+                window.seconds += seconds;
+                window.timed_out |= timed_out;
+            }
         }
-        let complete = window.count >= self.config.min_samples
+        let complete = window.count.saturating_add(window.unanswered) >= self.config.min_samples
             && now.saturating_duration_since(window.started) >= self.config.window;
         if complete {
             let window = std::mem::replace(window, Window::new(now));
@@ -110,6 +121,10 @@ impl Gradient {
 
     fn update(&mut self, window: &Window) {
         let (min, max) = (f64::from(self.config.min), f64::from(self.config.max));
+        // Without an average and without an answer, the process has begun in an overload.
+        if window.count == 0 && !window.saturated {
+            return;
+        }
         if window.overloads.saturating_mul(OVERLOAD_SHARE) >= window.count {
             // The durations of an overload are not part of the long-term average, which they would raise.
             self.limit = (self.limit * OVERLOAD_BACKOFF).clamp(min, max);

@@ -3,8 +3,10 @@
 //! - `config.rs`: the settings.
 //! - `counts.rs`: the requests in flight of each priority in one atomic word, and the bound of each priority in another.
 //! - `gradient.rs`: the adaptive limit, a pure state machine under a lock that only completed requests take.
-//! - `permit.rs`: the permit of one request; `layer.rs`: the tower layer; `snapshot.rs`: the usage for operators.
+//! - `admission.rs`: the admission of a request by its priority; `permit.rs`: its permit; `layer.rs`: the tower layer;
+//!   `snapshot.rs`: the usage for operators.
 
+mod admission;
 mod config;
 mod counts;
 mod gradient;
@@ -25,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Guard, Rejection, name::intern};
+use super::name::intern;
 use crate::{
     Error,
     clock::Clock,
@@ -102,24 +104,6 @@ impl Shedder {
             name: intern(name),
             clock,
         })))
-    }
-
-    /// Acquires a permit for a request of `priority`, without waiting.
-    ///
-    /// # Errors
-    /// Returns a [`Rejection`] of [`Guard::Shed`] if the requests in flight have reached the share of `priority`.
-    /// `retry_after` is [`ShedConfig::retry_after`] with a jitter of +-50 %.
-    #[inline]
-    pub fn try_acquire(&self, priority: Priority) -> Result<ShedPermit, Rejection> {
-        let shared = &*self.0;
-        let bounds = shared.bounds.load(Ordering::Relaxed);
-        let bound = counts::of(bounds, priority);
-        let admit = |word| (counts::total(word) < bound).then(|| word + counts::one(priority));
-        if shared.in_flight.fetch_update(Ordering::Acquire, Ordering::Relaxed, admit).is_err() {
-            return Err(self.shed(priority));
-        }
-        let started = counts::is_measured(bounds).then(|| shared.clock.now());
-        Ok(ShedPermit { shedder: self.clone(), priority, started })
     }
 
     /// Returns the tower layer for services whose error is [`Error`]. A request has the priority of the current
@@ -199,16 +183,6 @@ impl Shedder {
         &self.0.clock
     }
 
-    fn release(&self, priority: Priority) {
-        self.0.in_flight.fetch_sub(counts::one(priority), Ordering::Release);
-    }
-
-    /// Returns whether the requests in flight use at least half of the permits of `priority`.
-    fn is_half_used(&self, priority: Priority) -> bool {
-        let bound = counts::of(self.0.bounds.load(Ordering::Relaxed), priority);
-        self.in_flight().total() >= bound.div_ceil(2)
-    }
-
     fn add_sample(&self, now: Instant, sample: Sample) {
         let mut settings = self.lock();
         // Absent if the limit was made a fixed one while the request was in flight.
@@ -222,20 +196,6 @@ impl Shedder {
     fn show_limit(&self, settings: &Settings) {
         let handle = || metrics::gauge!(telemetry::SHED_LIMIT, "name" => self.0.name);
         self.0.meter.limit.get_or_init(handle).set(f64::from(settings.limit()));
-    }
-
-    #[cold]
-    fn shed(&self, priority: Priority) -> Rejection {
-        let shared = &*self.0;
-        shared.shed[priority as usize].fetch_add(1, Ordering::Relaxed);
-        let handle = || {
-            let label = priority.as_str();
-            metrics::counter!(telemetry::SHED_REQUESTS, "name" => shared.name, "priority" => label)
-        };
-        shared.meter.shed[priority as usize].get_or_init(handle).increment(1);
-        let nanos = shared.retry_after_nanos.load(Ordering::Relaxed);
-        let wait = Duration::from_nanos((nanos as f64 * (0.5 + shared.clock.random_unit())) as u64);
-        Rejection::new(shared.name, Guard::Shed, Some(wait))
     }
 
     fn lock(&self) -> MutexGuard<'_, Settings> {

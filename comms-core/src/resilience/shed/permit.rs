@@ -39,7 +39,8 @@ impl ShedPermit {
     /// Releases the permit of a request that a deadline or a time limit ended after `duration`.
     ///
     /// `duration` is a sample of an adaptive limit if it is above the long-term average, because the request would have
-    /// taken at least that long. A shorter one is no sample: a caller must not shrink the limit by short deadlines.
+    /// taken at least that long. A shorter one is no sample: a caller must not shrink the limit by short deadlines. Before
+    /// the first success, [`AdaptiveLimitConfig::window`](super::AdaptiveLimitConfig::window) stands for the average.
     pub fn timed_out_in(self, duration: Duration) {
         self.complete(Some(duration), Outcome::TimedOut);
     }

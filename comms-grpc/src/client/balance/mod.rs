@@ -1,17 +1,14 @@
-//! Chooses the endpoint of an attempt.
+//! Chooses the endpoint of an attempt. `waiting.rs`: the wait for one; `resolver.rs`: the endpoints of a host.
 
 mod resolver;
+mod waiting;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 use comms_core::clock::Clock;
-use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
@@ -21,12 +18,13 @@ use super::{
 };
 
 pub(super) use resolver::{Settings as ResolverSettings, start as start_resolver, system_lookup};
+pub(super) use waiting::Unusable;
 
 /// How a channel with several endpoints chooses the endpoint of a call.
 ///
 /// Endpoints without a connection, in backoff, not serving, ejected, with an open breaker, or at their limit of calls in
 /// flight are skipped while any other endpoint is usable. An ejected endpoint gets a call if no other one is
-/// usable, also while the others repeat a failed connection attempt.
+/// usable, also while the others repeat a failed connection attempt, or make a first one that takes longer than 250 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Balance {
@@ -75,42 +73,6 @@ pub(super) struct Choice<'a> {
     pub(super) endpoint: &'a Arc<Endpoint>,
     pub(super) stream: FreeStream,
     pub(super) admission: Admission<'a>,
-}
-
-/// Why no endpoint takes a call now.
-pub(super) struct Unusable<'a> {
-    /// The endpoints whose connection attempt is running, or whose connection has no free stream.
-    waiting: Vec<&'a Arc<Endpoint>>,
-    /// The reason that lasts for the shortest time.
-    reason: Option<Unreachable>,
-}
-
-impl<'a> Unusable<'a> {
-    /// Waits for the first of the endpoints that has a free stream and admits the call.
-    async fn first(&mut self, for_ready: bool, last_resort: bool) -> Option<Choice<'a>> {
-        let waiting = std::mem::take(&mut self.waiting).into_iter();
-        let mut ready: FuturesUnordered<_> =
-            waiting.map(|endpoint| async move { (endpoint, endpoint.stream(for_ready).await) }).collect();
-        while let Some((endpoint, outcome)) = ready.next().await {
-            let admit = || match last_resort {
-                true => endpoint.admit_as_last_resort(),
-                false => endpoint.admit(),
-            };
-            match outcome.map(|stream| (stream, admit())) {
-                Ok((stream, Ok(admission))) => return Some(Choice { endpoint, stream, admission }),
-                Ok((_, Err(reason))) | Err(reason) => self.add(endpoint, reason),
-            }
-        }
-        None
-    }
-
-    fn add(&mut self, endpoint: &Endpoint, mut reason: Unreachable) {
-        let wait = |reason: &Unreachable| reason.retry_after.unwrap_or(Duration::MAX);
-        if self.reason.as_ref().is_none_or(|known| wait(&reason) < wait(known)) {
-            reason.reason = format!("{}: {}", endpoint.address, reason.reason).into();
-            self.reason = Some(reason);
-        }
-    }
 }
 
 impl Balancer {
@@ -181,72 +143,6 @@ impl Balancer {
             }
         }
         Err(unusable)
-    }
-
-    /// Waits for the first endpoint that becomes ready and has a free stream. `for_ready`: also while no connection can be
-    /// made. Returns `None` if the set of endpoints changes first.
-    pub(super) async fn wait<'a>(
-        &self,
-        endpoints: &'a Arc<[Arc<Endpoint>]>,
-        unusable: Unusable<'a>,
-        for_ready: bool,
-    ) -> Result<Option<Choice<'a>>, Unreachable> {
-        let replaced = async {
-            let is_other = |set: &EndpointSet| !Arc::ptr_eq(&set.endpoints, endpoints);
-            if self.set.clone().wait_for(is_other).await.is_err() {
-                // The set is fixed.
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = replaced => Ok(None),
-            choice = self.first_usable(endpoints, unusable, for_ready) => choice.map(Some),
-        }
-    }
-
-    async fn first_usable<'a>(
-        &self,
-        endpoints: &'a [Arc<Endpoint>],
-        mut unusable: Unusable<'a>,
-        for_ready: bool,
-    ) -> Result<Choice<'a>, Unreachable> {
-        // A connection attempt after a failed one may take long and fail as well. The first one after a connection that
-        // ended in order is worth the wait, because an ejected endpoint fails many calls.
-        if unusable.waiting.iter().all(|endpoint| endpoint.connects_after_failure())
-            && let Some(choice) = self.last_resort(endpoints)
-        {
-            return Ok(choice);
-        }
-        if for_ready {
-            unusable.waiting = endpoints.iter().collect();
-        }
-        // A call that waits for readiness takes an ejected endpoint, because the others may never be ready.
-        if let Some(choice) = unusable.first(for_ready, for_ready).await {
-            return Ok(choice);
-        }
-        if let Some(choice) = self.last_resort(endpoints) {
-            return Ok(choice);
-        }
-        // An ejected endpoint may lack no more than a free stream.
-        let is_open = |endpoint: &&Arc<Endpoint>| {
-            matches!(endpoint.readiness(), Readiness::Ready(_)) && endpoint.admit_as_last_resort().is_ok()
-        };
-        unusable.waiting = endpoints.iter().filter(is_open).collect();
-        let choice = unusable.first(for_ready, true).await;
-        choice.ok_or_else(|| unusable.reason.unwrap_or_else(|| because("there is no endpoint")))
-    }
-
-    /// Chooses an ejected endpoint, each in turn. Ejection is about which endpoint is better, so it refuses no call.
-    fn last_resort<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Option<Choice<'a>> {
-        let first = self.next.fetch_add(1, Relaxed);
-        (0..endpoints.len()).find_map(|offset| {
-            let endpoint = &endpoints[first.wrapping_add(offset) % endpoints.len()];
-            let Readiness::Ready(connection) = endpoint.readiness() else { return None };
-            let stream = connection.try_stream()?;
-            let admission = endpoint.admit_as_last_resort().ok()?;
-            Some(Choice { endpoint, stream, admission })
-        })
     }
 
     /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it. A further

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use comms_core::{
     Error,
-    resilience::{BulkheadConfig, OutlierConfig, OutlierDetector, Policy, PolicyConfig},
+    resilience::{BulkheadConfig, OutlierDetector, Policy, PolicyConfig},
 };
 use http::Uri;
 use tokio::{
@@ -110,7 +110,7 @@ impl ChannelBuilder {
         }
         self.keep_alive.check()?;
         self.endpoint_policy.validate()?;
-        self.outliers.as_ref().map_or(Ok(()), OutlierConfig::validate)?;
+        self.outliers.config(defaults::outliers()).map_or(Ok(()), |outliers| outliers.validate())?;
         let PolicyConfig { breaker, bulkhead, .. } = self.endpoint_policy.clone();
         if self.endpoint_policy != PolicyConfig::none().breaker(breaker).bulkhead(bulkhead) {
             return Err(Error::invalid(
@@ -156,7 +156,7 @@ impl ChannelBuilder {
         connector: Connector,
         runtime: Handle,
     ) -> Result<Arc<Settings>, Error> {
-        let outliers = self.outliers.clone().filter(|_| several);
+        let outliers = self.outliers.config(defaults::outliers()).filter(|_| several);
         let detector = outliers.map(|config| OutlierDetector::new(peer, config, self.clock.clone()));
         Ok(Arc::new(Settings {
             peer: peer.clone(),

@@ -16,9 +16,10 @@ impl ChannelBuilder {
     ///
     /// A failure is one that counts against the peer in the table of [`ErrorKind`](comms_core::ErrorKind), and an attempt
     /// without an answer at the deadline, that of the caller included. A call that the caller cancels, and a refusal
-    /// with a proof, count as neither.
+    /// with a proof, count as neither. An attempt of a [hedged](Self::hedge) call that another one was faster than is a
+    /// failure only on trial, and only if the other one was sent later.
     pub fn outliers(mut self, outliers: impl Into<Option<OutlierConfig>>) -> Self {
-        self.outliers = outliers.into();
+        self.outliers = outliers.into().into();
         self
     }
 

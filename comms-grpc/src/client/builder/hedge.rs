@@ -16,9 +16,11 @@ impl ChannelBuilder {
     /// - An attempt goes to an endpoint that no other attempt of the call was sent to, if one is usable. While an attempt
     ///   waits for a connection, no other one does.
     /// - Each attempt passes the breaker and the bulkhead of the policy and those of its endpoint, and counts for the rate
-    ///   limit. The retry budget of the policy pays for each attempt after the first one.
+    ///   limit. The retry budget of the policy, or `retryThrottling` of a [service config](Self::service_config), pays for
+    ///   each attempt after the first one.
     /// - The response headers of an attempt commit the call. The other attempts are cancelled (RST_STREAM with CANCEL),
-    ///   and count for no breaker.
+    ///   and count for no breaker. An attempt on trial ([`outliers`](Self::outliers)) that a later attempt overtakes ejects its
+    ///   endpoint again.
     /// - The header `grpc-previous-rpc-attempts` counts the attempts that were sent before.
     ///
     /// The duration of a call in the metrics of the policy is then that of an attempt.

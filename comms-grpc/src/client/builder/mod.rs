@@ -11,10 +11,10 @@ use std::{collections::HashMap, fmt, time::Duration};
 
 use comms_core::{
     clock::Clock,
-    resilience::{Backoff, OutlierConfig, Policy, PolicyConfig},
+    resilience::{Backoff, Policy, PolicyConfig},
 };
 
-use super::{Balance, Channel, keep_alive::KeepAlive, methods::MethodSettings};
+use super::{Balance, Channel, keep_alive::KeepAlive, methods::MethodSettings, service_config::Outliers};
 #[cfg(feature = "tls")]
 use crate::tls::ClientTls;
 
@@ -32,7 +32,7 @@ pub struct ChannelBuilder {
     max_waiting: usize,
     balance: Option<Balance>,
     endpoint_policy: PolicyConfig,
-    outliers: Option<OutlierConfig>,
+    outliers: Outliers,
     health_check: Option<String>,
     policy: Guarding,
     methods: HashMap<String, MethodSettings>,
@@ -69,7 +69,7 @@ impl Channel {
             max_waiting: 1_024,
             balance: None,
             endpoint_policy: PolicyConfig::none(),
-            outliers: Some(defaults::outliers()),
+            outliers: Outliers::default(),
             health_check: None,
             policy: Guarding::Default,
             methods: HashMap::new(),

@@ -2,8 +2,8 @@
 
 use comms_core::Error;
 
-use super::{ChannelBuilder, defaults};
-use crate::client::service_config::{Fixed, Outliers, ServiceConfig};
+use super::ChannelBuilder;
+use crate::client::service_config::{Fixed, ServiceConfig};
 
 impl ChannelBuilder {
     /// Sets the service config of gRPC: JSON with settings of the channel and of its methods, in the format of
@@ -20,8 +20,8 @@ impl ChannelBuilder {
     /// | `maxRequestMessageBytes` | a longer message is not sent: the call is RESOURCE_EXHAUSTED, and `Invalid` if nothing was sent |
     /// | `maxResponseMessageBytes` | a longer message ends the call as RESOURCE_EXHAUSTED. The limit of the generated client applies as well |
     /// | `retryPolicy` | attempts (at most 5), waits (±20 %), status codes and `perAttemptRecvTimeout` of the method, see below |
-    /// | `retryThrottling` | replaces the retry budget of the policy, see [`RetryBudget::throttle`](comms_core::resilience::RetryBudget::throttle) |
-    /// | `hedgingPolicy` | as [`hedge`](Self::hedge), which has precedence. `nonFatalStatusCodes` has no effect, because the kind of a failure decides |
+    /// | `retryThrottling` | replaces the retry budget of the policy, which pays for retries and hedges, see [`RetryBudget::throttle`](comms_core::resilience::RetryBudget::throttle) |
+    /// | `hedgingPolicy` | as [`hedge`](Self::hedge), which has precedence. `nonFatalStatusCodes`: see below |
     /// | `loadBalancingConfig` | the first of `round_robin`, `least_request_experimental` ([`Balance::LeastLoaded`](crate::Balance::LeastLoaded)), `outlier_detection_experimental` around one of them, and, for one endpoint, `pick_first`. [`balance`](Self::balance) and [`outliers`](Self::outliers) have precedence |
     /// | `healthCheckConfig` | as [`health_check`](Self::health_check), which has precedence |
     ///
@@ -33,7 +33,7 @@ impl ChannelBuilder {
     /// rate limit and retry budget. An entry without a `retryPolicy` keeps the retries of the policy. A channel
     /// [`without_policy`](Self::without_policy), or with a policy whose retries are off, does not retry or hedge (gRFC A6, disabling
     /// retries). The policy of [`method_policy`](Self::method_policy) replaces the `retryPolicy` and the `hedgingPolicy` of its
-    /// method, and `retryThrottling`. Calls that [`hedge`](Self::hedge) hedges are paid by the policy, too.
+    /// method, and `retryThrottling`.
     ///
     /// `retryableStatusCodes` does not make a call safe to repeat. A failure is retried if its code is listed, and
     /// - the call was provably not executed, or
@@ -43,6 +43,12 @@ impl ChannelBuilder {
     /// So list a method that may be executed twice in both places. A lost connection counts as UNAVAILABLE. A failure whose
     /// code is not listed is not retried, and the time limit of an attempt is retried without being listed. A
     /// `backoffMultiplier` below 1 counts as 1.
+    ///
+    /// # Hedges
+    /// A failure whose code is in `nonFatalStatusCodes` lets the other attempts go on, and sends the next one at once. Any
+    /// other failure ends the call, unless its attempt was provably not executed: such a failure leaves the attempts in
+    /// flight, because one of them may have been executed. The list makes no call safe to repeat: only calls that may be
+    /// executed twice are hedged. Without the list, the kind of a failure decides, as for [`hedge`](Self::hedge).
     ///
     /// ```
     /// use comms_grpc::Channel;
@@ -93,13 +99,7 @@ impl ChannelBuilder {
         if self.health_check.is_none() {
             self.health_check.clone_from(&fixed.health_check);
         }
-        if self.outliers == Some(defaults::outliers()) {
-            match &fixed.choice.outliers {
-                Outliers::Unstated => {}
-                Outliers::Off => self.outliers = None,
-                Outliers::On(outliers) => self.outliers = Some(outliers.clone()),
-            }
-        }
+        self.outliers = std::mem::take(&mut self.outliers).or(fixed.choice.outliers.clone());
         Ok((config, fixed))
     }
 }

@@ -1,6 +1,6 @@
 //! One connection attempt, shared by all calls that wait for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -9,6 +9,10 @@ use crate::{
     client::connection::{Connection, Limits},
     evidence::error_chain,
 };
+
+/// How long calls wait for the first connection attempt of an endpoint while an ejected endpoint is ready: the delay after
+/// which RFC 8305 attempts another address. An address that drops packets would hold the calls for the connect timeout.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Starts a connection attempt on the runtime of the channel. The caller holds the lock of the state.
 pub(super) fn start(endpoint: &Arc<Endpoint>) -> watch::Receiver<Option<Outcome>> {
@@ -75,12 +79,27 @@ impl Endpoint {
         self.settings.trouble.notify_one();
         Err(Unreachable { reason, retry_after: Some(delay), crowded: false })
     }
+
+    /// Returns how long a call waits for this endpoint while an ejected one is ready. A connection attempt after a failed
+    /// one may take long and fail as well. The first one after a connection that ended in order is worth a short wait,
+    /// because an ejected endpoint fails many calls. `None`: the endpoint is connected, and has no free stream.
+    pub(in crate::client) fn patience(&self) -> Option<Duration> {
+        let state = self.lock();
+        match state.link {
+            Link::Connecting { since, .. } if state.failures == 0 => {
+                let now = self.settings.clock.now();
+                Some(PATIENCE.saturating_sub(now.saturating_duration_since(since)))
+            }
+            Link::Connecting { .. } => Some(Duration::ZERO),
+            _ => None,
+        }
+    }
 }
 
 /// Waits for the running connection attempt. Returns `None` if it has ended since the caller looked at the endpoint.
 pub(super) async fn outcome(endpoint: &Arc<Endpoint>) -> Option<Outcome> {
     let mut running = match &endpoint.lock().link {
-        Link::Connecting(outcome) => outcome.clone(),
+        Link::Connecting { outcome, .. } => outcome.clone(),
         _ => return None,
     };
     let _waiting = match Waiting::enter(endpoint) {

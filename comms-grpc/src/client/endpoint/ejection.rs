@@ -56,6 +56,11 @@ pub(super) struct Observed<'a> {
 }
 
 impl Observed<'_> {
+    /// Returns whether the attempt decides about the trial after an ejection.
+    pub(super) const fn is_trial(&self) -> bool {
+        self.is_trial
+    }
+
     /// Records the result, unless the endpoint was ejected or has returned since the attempt began.
     pub(super) fn record(self, success: bool) {
         if self.ejection.host.generation() == self.generation {

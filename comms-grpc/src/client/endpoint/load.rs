@@ -20,7 +20,7 @@ use super::{
     Endpoint, Unreachable,
     ejection::{Ejection, Observed},
 };
-use crate::client::connection::Exchange;
+use crate::client::{connection::Exchange, request::Head};
 
 /// The maximum number of calls in flight on one endpoint, unless the guards of the endpoints have a bulkhead.
 pub(super) const MAX_IN_FLIGHT: usize = 4_096;
@@ -32,6 +32,8 @@ pub(in crate::client) struct Admission<'a> {
     observed: Option<Observed<'a>>,
     in_flight: Option<InFlight>,
     time_limit: Option<TimeLimit>,
+    /// The request of a hedged call, and the number of this attempt.
+    hedged: Option<(Arc<Head>, u32)>,
 }
 
 /// When the policy ends an attempt by dropping it.
@@ -63,7 +65,8 @@ impl Endpoint {
         let observed = observed.map_err(|reason| refusal(reason.to_owned(), false))?;
         let breaker = self.breaker.as_ref().map(|breaker| breaker.acquire()).transpose();
         let breaker = breaker.map_err(|rejection| refusal(rejection.to_string(), false))?;
-        Ok(Admission { endpoint: self, breaker, observed, in_flight: Some(in_flight), time_limit: None })
+        let in_flight = Some(in_flight);
+        Ok(Admission { endpoint: self, breaker, observed, in_flight, time_limit: None, hedged: None })
     }
 
     fn enter(&self) -> Option<InFlight> {
@@ -114,6 +117,17 @@ impl Admission<'_> {
         self.time_limit = Some(TimeLimit { deadline, is_callers, exchange });
     }
 
+    /// Records that the attempt is the one with `number` of a hedged call, which another attempt may decide.
+    pub(in crate::client) fn compete(&mut self, head: Arc<Head>, number: u32) {
+        self.hedged = Some((head, number));
+    }
+
+    /// Returns whether an attempt of the call that began later has decided the call.
+    fn was_overtaken(&self) -> bool {
+        let Some((head, number)) = &self.hedged else { return false };
+        head.hedged.as_ref().is_some_and(|hedged| hedged.was_overtaken(*number))
+    }
+
     /// Records the end of the attempt: its failure, or that response headers arrived. The call stays in flight while
     /// the returned value lives.
     pub(in crate::client) fn end(mut self, failure: Option<ErrorKind>) -> Option<InFlight> {
@@ -158,15 +172,22 @@ impl Admission<'_> {
     }
 }
 
-/// The policy ends an attempt that is too slow by dropping it.
+/// The policy ends an attempt that is too slow by dropping it, and the hedge one that has lost.
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        let now = self.endpoint.settings.clock.now();
-        let is_over = |limit: &mut TimeLimit| limit.deadline <= now && limit.exchange.is_sent();
-        let Some(limit) = self.time_limit.take_if(is_over) else { return };
-        self.count(Some(ErrorKind::Indeterminate));
-        if let Some(permit) = self.breaker.take_if(|_| !limit.is_callers) {
-            permit.failure();
+        let Some(limit) = self.time_limit.take().filter(|limit| limit.exchange.is_sent()) else { return };
+        if limit.deadline <= self.endpoint.settings.clock.now() {
+            self.count(Some(ErrorKind::Indeterminate));
+            if let Some(permit) = self.breaker.take_if(|_| !limit.is_callers) {
+                permit.failure();
+            }
+            return;
+        }
+        // Another attempt began later, by the delay of the hedge, and was faster. This is no failure, but a trial has to end:
+        // an endpoint whose attempts always lose would be on trial for ever.
+        let was_overtaken = self.was_overtaken();
+        if let Some(observed) = self.observed.take_if(|observed| was_overtaken && observed.is_trial()) {
+            observed.record(false);
         }
     }
 }

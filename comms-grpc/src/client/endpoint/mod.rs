@@ -105,7 +105,7 @@ struct State {
 
 enum Link {
     Idle,
-    Connecting(watch::Receiver<Option<Outcome>>),
+    Connecting { outcome: watch::Receiver<Option<Outcome>>, since: Instant },
     Ready(Live),
     Backoff { until: Instant, reason: Arc<str> },
 }
@@ -196,13 +196,13 @@ impl Endpoint {
                 });
             }
         }
-        if let Link::Connecting(outcome) = &state.link
+        if let Link::Connecting { outcome, .. } = &state.link
             && outcome.has_changed().is_ok()
         {
             return Readiness::Connecting;
         }
         // A connection attempt whose runtime has ended is replaced as well.
-        state.link = Link::Connecting(dial::start(self));
+        state.link = Link::Connecting { outcome: dial::start(self), since: self.settings.clock.now() };
         Readiness::Connecting
     }
 
@@ -271,12 +271,6 @@ impl Endpoint {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a connection attempt is running that follows a failed one.
-    pub(super) fn connects_after_failure(&self) -> bool {
-        let state = self.lock();
-        state.failures > 0 && matches!(state.link, Link::Connecting(_))
-    }
-
     /// Returns the state of the connection, for a snapshot.
     pub(super) fn link_state(&self) -> EndpointState {
         match &self.lock().link {
@@ -285,7 +279,7 @@ impl Endpoint {
                 Err(_) => EndpointState::NotServing,
             },
             Link::Idle | Link::Ready(_) => EndpointState::Idle,
-            Link::Connecting(_) => EndpointState::Connecting,
+            Link::Connecting { .. } => EndpointState::Connecting,
             Link::Backoff { .. } => EndpointState::Backoff,
         }
     }

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{
-    Error,
     clock::Clock,
     resilience::{Hedge, HedgeConfig, HedgeService, Policy, PolicyOverrides, PolicyService, RetryBudget},
 };
@@ -23,18 +22,6 @@ pub(in crate::client) struct MethodSettings {
     pub(in crate::client) idempotent: bool,
     pub(in crate::client) policy: Option<Policy>,
     pub(in crate::client) hedge: Option<HedgeConfig>,
-}
-
-impl MethodSettings {
-    /// Returns the hedge of the method at `path`, if it has one. The policy of the method pays for it.
-    ///
-    /// # Errors
-    /// Returns `Invalid` if the hedge is invalid, or the policy has no budget.
-    pub(super) fn hedge(&self, path: &str, defaults: &Defaults) -> Result<Option<Hedge>, Error> {
-        let Some(config) = self.hedge.clone() else { return Ok(None) };
-        let policy = self.policy.as_ref().unwrap_or(&defaults.policy);
-        Hedge::for_policy(&format!("{}{path}", defaults.classify.peer), config, policy).map(Some)
-    }
 }
 
 /// Where the settings of one method come from.
@@ -96,9 +83,12 @@ impl Method {
             Some(policy) => policy.layer_with(classify.clone()).layer(attempts.clone()),
             None => defaults.service(config, budget),
         };
+        let of_builder = explicit.is_some_and(|explicit| explicit.hedge.is_some());
+        let retryable = config.filter(|_| !of_builder).and_then(|config| config.non_fatal);
+        let hedging = ByEvidence { retryable, ..classify.clone() };
         let hedge = hedge.map(|hedge| match policy {
-            Some(policy) => hedged(hedge, policy, None, attempts, classify),
-            None => hedged(hedge, &defaults.policy, overrides(config, budget), attempts, classify),
+            Some(policy) => hedged(hedge, policy, None, attempts, &hedging),
+            None => hedged(hedge, &defaults.policy, overrides(config, budget), attempts, &hedging),
         });
         let shorter = config.and_then(|config| config.timeout).filter(|timeout| *timeout <= defaults.timeout);
         let wait_for_ready =

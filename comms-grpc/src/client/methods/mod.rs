@@ -17,7 +17,7 @@ use std::{
 
 use comms_core::{
     Error,
-    resilience::{Hedge, HedgeSnapshot, RetryBudget},
+    resilience::{HedgeSnapshot, RetryBudget},
     telemetry,
 };
 
@@ -40,8 +40,6 @@ pub(super) struct Methods {
     defaults: Defaults,
     /// The settings of the builder.
     explicit: HashMap<String, MethodSettings>,
-    /// The hedges of the builder, by path.
-    hedges: Hedges,
     other: Arc<MethodMeter>,
     state: RwLock<State>,
 }
@@ -50,7 +48,6 @@ struct State {
     config: ServiceConfig,
     /// The budget of the config, if it has one.
     budget: Option<RetryBudget>,
-    /// The hedges of the config, by the name of its entries.
     hedges: Hedges,
     known: HashMap<Box<str>, Arc<Method>>,
 }
@@ -63,16 +60,14 @@ impl Methods {
         explicit: HashMap<String, MethodSettings>,
         config: ServiceConfig,
     ) -> Result<Self, Error> {
-        let hedges = hedges::of_builder(&defaults, &explicit)?;
         let other = Arc::new(meter_of(&defaults, OTHER));
-        let state = RwLock::new(State::new(&defaults, config, None)?);
-        Ok(Self { defaults, explicit, hedges, other, state })
+        let state = RwLock::new(State::new(&defaults, &explicit, config, None)?);
+        Ok(Self { defaults, explicit, other, state })
     }
 
     /// Returns the measurements of the hedges: those of the builder, and those of the service config.
     pub(super) fn hedges(&self) -> Vec<HedgeSnapshot> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        self.hedges.values().chain(state.hedges.values()).map(Hedge::snapshot).collect()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).hedges.snapshots()
     }
 
     /// Returns the method of `path`, which is `/package.Service/Method`.
@@ -96,19 +91,19 @@ impl Methods {
     fn derive(&self, state: &State, path: &str, meter: Arc<MethodMeter>) -> Arc<Method> {
         let (name, config) = state.config.entry(path).unzip();
         let explicit = self.explicit.get(path);
-        let of_config = name.filter(|_| explicit.is_none_or(|settings| settings.policy.is_none()));
-        let hedge = self.hedges.get(path).or_else(|| state.hedges.get(of_config?));
+        let entry = name.filter(|_| explicit.is_none_or(|settings| settings.policy.is_none()));
+        let hedge = state.hedges.get(path, entry);
         let settings = Settings { explicit, hedge, config, budget: state.budget.as_ref() };
         Arc::new(Method::new(&self.defaults, settings, meter))
     }
 
-    /// Replaces the service config for the calls that start afterwards.
+    /// Replaces the service config for the calls that start afterwards. A hedge whose settings stay keeps its measurements.
     ///
     /// # Errors
-    /// Returns `Invalid` if the config has a hedge without a budget. The config before stays.
+    /// Returns `Invalid` if a hedge has no budget. The config before stays.
     pub(super) fn configure(&self, config: ServiceConfig) -> Result<(), Error> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = State::new(&self.defaults, config, Some(&*state))?;
+        let mut next = State::new(&self.defaults, &self.explicit, config, Some(&*state))?;
         // A method keeps its metrics, so that updates create no further labels.
         let known = state.known.drain().map(|(path, method)| {
             let method = self.derive(&next, &path, method.meter());
@@ -122,10 +117,16 @@ impl Methods {
 
 impl State {
     /// Returns the state with `config`, in which no method is known.
-    fn new(defaults: &Defaults, config: ServiceConfig, previous: Option<&Self>) -> Result<Self, Error> {
+    fn new(
+        defaults: &Defaults,
+        explicit: &HashMap<String, MethodSettings>,
+        config: ServiceConfig,
+        previous: Option<&Self>,
+    ) -> Result<Self, Error> {
         let budget =
             config.budget(previous.map(|state| (&state.config, state.budget.as_ref())), &defaults.clock);
-        let hedges = hedges::of_config(defaults, &config, budget.as_ref())?;
+        let (none, previous) = (Hedges::default(), previous.map(|state| &state.hedges));
+        let hedges = Hedges::new(defaults, explicit, &config, budget.as_ref(), previous.unwrap_or(&none))?;
         Ok(Self { config, budget, hedges, known: HashMap::new() })
     }
 }

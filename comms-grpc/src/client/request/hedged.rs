@@ -1,7 +1,7 @@
 //! What the attempts of a hedged call share.
 
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -15,16 +15,29 @@ pub(in crate::client) struct Hedged {
     endpoints: Mutex<Vec<String>>,
     /// Whether an attempt waits for a connection.
     waits: AtomicBool,
+    /// The number of the attempt whose result is that of the call.
+    decided: OnceLock<u32>,
 }
 
 impl Hedged {
     pub(super) fn new(policy_deadline: Option<Deadline>) -> Self {
-        Self { policy_deadline, endpoints: Mutex::default(), waits: AtomicBool::new(false) }
+        let (endpoints, waits) = (Mutex::default(), AtomicBool::new(false));
+        Self { policy_deadline, endpoints, waits, decided: OnceLock::new() }
     }
 
     /// Returns the addresses of the endpoints that the attempts were sent to.
     pub(in crate::client) fn endpoints(&self) -> MutexGuard<'_, Vec<String>> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that the result of the attempt with `number` is that of the call. The others have lost.
+    pub(in crate::client) fn decide(&self, number: u32) {
+        self.decided.get_or_init(|| number);
+    }
+
+    /// Returns whether an attempt that began after the one with `number` has decided the call.
+    pub(in crate::client) fn was_overtaken(&self, number: u32) -> bool {
+        self.decided.get().is_some_and(|winner| *winner > number)
     }
 
     /// Begins the wait of an attempt for a connection, or returns `None` if another attempt waits: a second request would

@@ -70,6 +70,11 @@ impl CallRequest {
         Some(Self { head: self.head.clone(), body, earlier_attempts })
     }
 
+    /// Returns the number of the attempt, from 0.
+    pub(super) fn number(&self) -> u32 {
+        self.earlier_attempts.load(Relaxed)
+    }
+
     /// Returns whether the request can be sent once more.
     pub(super) fn can_repeat(&self) -> bool {
         self.body.replay().is_some()

@@ -18,7 +18,7 @@ use crate::client::{
 };
 
 /// Returns the service of the calls that `hedge` hedges. Each attempt passes the guards of `policy`, with the limits of
-/// `overrides`.
+/// `overrides`. `classify` decides about the call.
 pub(in crate::client) fn hedged(
     hedge: &Hedge,
     policy: &Policy,
@@ -31,7 +31,8 @@ pub(in crate::client) fn hedged(
         Some(overrides) => layer.overrides(overrides),
         None => layer,
     };
-    hedge.layer(classify.clone()).layer(HedgedAttempts(layer.layer(attempts.clone())))
+    let attempts = HedgedAttempts { inner: layer.layer(attempts.clone()), classify: classify.clone() };
+    hedge.layer(classify.clone()).layer(attempts)
 }
 
 /// Classifies as [`ByEvidence`] does. The policy retries nothing, because it cannot send a request again.
@@ -54,7 +55,10 @@ impl<T> Classify<CallRequest, T, Failure> for Once {
 
 /// Makes the attempts of hedged calls.
 #[derive(Debug, Clone)]
-pub(in crate::client) struct HedgedAttempts(PolicyService<Attempts, Once>);
+pub(in crate::client) struct HedgedAttempts {
+    inner: PolicyService<Attempts, Once>,
+    classify: ByEvidence,
+}
 
 impl Service<CallRequest> for HedgedAttempts {
     type Response = Answer;
@@ -67,10 +71,30 @@ impl Service<CallRequest> for HedgedAttempts {
 
     /// The hedge observes the deadline of the call. The policy observes the deadline that it does not know, as for a call
     /// without hedges, so that a peer that does not answer is a failure for the breaker.
+    ///
+    /// The attempt that decides the call marks it before the hedge drops the others, which then know that they have lost.
     fn call(&mut self, request: CallRequest) -> Self::Future {
-        let deadline = request.head.hedged.as_ref().and_then(|hedged| hedged.policy_deadline);
+        let (head, number) = (request.head.clone(), request.number());
+        let deadline = head.hedged.as_ref().and_then(|hedged| hedged.policy_deadline);
         let context =
             deadline.map_or_else(Context::default, |deadline| Context::default().with_deadline(deadline));
-        Box::pin(context.scope(self.0.call(request)))
+        let (attempt, classify) = (context.scope(self.inner.call(request)), self.classify.clone());
+        Box::pin(async move {
+            let result = attempt.await;
+            if decides(&classify, &result)
+                && let Some(hedged) = &head.hedged
+            {
+                hedged.decide(number);
+            }
+            result
+        })
     }
+}
+
+/// Returns whether the result of an attempt is that of the call, as the hedge decides.
+fn decides(classify: &ByEvidence, result: &Result<Answer, Failure>) -> bool {
+    let Err(failure) = result else { return true };
+    let kind = failure.kind();
+    !failure.is_local_refusal()
+        && Classify::<CallRequest, Answer, Failure>::is_conclusive(classify, result, kind)
 }

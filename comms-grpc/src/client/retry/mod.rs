@@ -20,8 +20,18 @@ use super::{failure::Failure, request::CallRequest, service_config::StatusCodes}
 #[derive(Debug, Clone)]
 pub(super) struct ByEvidence {
     pub(super) peer: Arc<str>,
-    /// The status codes that a service config permits to retry. `None`: the kind decides alone.
+    /// The status codes of a service config after which another attempt may follow: those to retry, or the non-fatal ones of
+    /// a hedged call. `None`: the kind decides alone.
     pub(super) retryable: Option<StatusCodes>,
+}
+
+impl ByEvidence {
+    /// Returns whether a service config lists the code of `result`. `None`: the kind decides alone.
+    fn is_listed<T>(&self, result: &Result<T, Failure>) -> Option<bool> {
+        let codes = self.retryable?;
+        let failure = result.as_ref().err()?;
+        Some(codes.contains(failure.listed_as()?))
+    }
 }
 
 impl<T> Classify<CallRequest, T, Failure> for ByEvidence {
@@ -43,13 +53,20 @@ impl<T> Classify<CallRequest, T, Failure> for ByEvidence {
 
     /// A listed code permits a retry, and the evidence decides whether the retry is safe.
     fn retry(&self, result: &Result<T, Failure>, kind: ErrorKind) -> Retry {
-        let listed =
-            |codes: StatusCodes| result.as_ref().is_err_and(|failure| codes.contains(failure.listed_as()));
-        match (self.retryable.map(listed), kind) {
+        match (self.is_listed(result), kind) {
             (None, kind) => kind.retry(),
             (Some(false), _) => Retry::No,
             (Some(true), ErrorKind::NotExecuted | ErrorKind::Rejected) => Retry::Yes,
             (Some(true), _) => Retry::IfRepeatable,
+        }
+    }
+
+    /// A code that is not listed is fatal (gRFC A6), unless the attempt was provably not executed: such a failure would
+    /// hide that another attempt may have been executed.
+    fn is_conclusive(&self, result: &Result<T, Failure>, kind: ErrorKind) -> bool {
+        match self.is_listed(result) {
+            Some(listed) => !listed && !matches!(kind, ErrorKind::NotExecuted | ErrorKind::Rejected),
+            None => kind.is_conclusive(),
         }
     }
 

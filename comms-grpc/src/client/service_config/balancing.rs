@@ -36,13 +36,35 @@ pub(in crate::client) struct Choice {
     pub(in crate::client) outliers: Outliers,
 }
 
-/// What a service config states about the ejection of outliers.
+/// What a service config, or the builder, states about the ejection of outliers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::client) enum Outliers {
     #[default]
     Unstated,
     Off,
     On(OutlierConfig),
+}
+
+impl Outliers {
+    /// Returns this statement, or `other` if nothing is stated.
+    pub(in crate::client) fn or(self, other: Self) -> Self {
+        if self == Self::Unstated { other } else { self }
+    }
+
+    /// Returns the settings of the ejection, which are `default` if nothing is stated.
+    pub(in crate::client) fn config(&self, default: OutlierConfig) -> Option<OutlierConfig> {
+        match self {
+            Self::Unstated => Some(default),
+            Self::Off => None,
+            Self::On(config) => Some(config.clone()),
+        }
+    }
+}
+
+impl From<Option<OutlierConfig>> for Outliers {
+    fn from(config: Option<OutlierConfig>) -> Self {
+        config.map_or(Self::Off, Self::On)
+    }
 }
 
 impl Balancing {
@@ -100,7 +122,7 @@ impl Balancing {
                 Policy::PickFirst if !several => Balance::RoundRobin,
                 Policy::PickFirst | Policy::Unknown(_) => return None,
                 Policy::Outliers(config, child) => {
-                    let outliers = config.clone().map_or(Outliers::Off, Outliers::On);
+                    let outliers = Outliers::from(config.clone());
                     return child.first_supported(several).map(|child| Choice { outliers, ..child });
                 }
             };

@@ -60,8 +60,6 @@ pub(super) struct RetryPolicy {
 pub(super) struct HedgingPolicy {
     max_attempts: Attempts,
     hedging_delay: ProtoDuration,
-    /// Checked. The kind of a failure decides whether the call goes on.
-    #[expect(dead_code, reason = "reading it checks it")]
     non_fatal_status_codes: Option<Vec<StatusCode>>,
 }
 
@@ -107,6 +105,11 @@ impl HedgingPolicy {
     pub(super) fn config(&self) -> HedgeConfig {
         let delay = HedgeDelay::Fixed(self.hedging_delay.0);
         HedgeConfig::default().delay(delay).max_attempts(self.max_attempts.0)
+    }
+
+    /// Returns the codes after which a call goes on. `None`: the kind of a failure decides.
+    pub(super) fn non_fatal(&self) -> Option<StatusCodes> {
+        self.non_fatal_status_codes.as_deref().map(StatusCodes::of)
     }
 }
 

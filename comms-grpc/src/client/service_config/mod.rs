@@ -60,6 +60,8 @@ pub(super) struct MethodConfig {
     /// The status codes that are retried. `None`: those that the policy retries.
     pub(super) retryable: Option<StatusCodes>,
     pub(super) hedge: Option<HedgeConfig>,
+    /// The status codes after which a hedged call goes on. `None`: the kind of a failure decides.
+    pub(super) non_fatal: Option<StatusCodes>,
 }
 
 impl ServiceConfig {
@@ -149,6 +151,7 @@ impl MethodConfig {
             max_response: entry.max_response_message_bytes.map(|size| bytes(size.0)),
             overrides,
             hedge: entry.hedging_policy.as_ref().map(HedgingPolicy::config),
+            non_fatal: entry.hedging_policy.as_ref().and_then(HedgingPolicy::non_fatal),
             retryable: entry.retry_policy.as_ref().map(|policy| policy.retryable_status_codes),
         })
     }

@@ -168,12 +168,16 @@ impl TryFrom<ProtoDuration> for PositiveDuration {
     }
 }
 
-/// A set of status codes, at least one, without OK.
+/// A set of status codes without OK. Read from a text, it has at least one code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<StatusCode>")]
 pub(in crate::client) struct StatusCodes(u32);
 
 impl StatusCodes {
+    pub(super) fn of(codes: &[StatusCode]) -> Self {
+        Self(codes.iter().fold(0, |set, StatusCode(code)| set | bit(*code)))
+    }
+
     pub(in crate::client) fn contains(self, code: Code) -> bool {
         self.0 & bit(code) != 0
     }
@@ -190,7 +194,7 @@ impl TryFrom<Vec<StatusCode>> for StatusCodes {
         if codes.is_empty() {
             return Err("must name at least one status code");
         }
-        Ok(Self(codes.iter().fold(0, |set, StatusCode(code)| set | bit(*code))))
+        Ok(Self::of(&codes))
     }
 }
 

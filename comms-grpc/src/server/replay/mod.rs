@@ -69,6 +69,8 @@ pub struct Replay {
     lease: LeaseOptions,
     max_request: usize,
     max_response: usize,
+    /// Clients choose how often they ask for a response that is too large.
+    unstored_log: Arc<LogLimit>,
 }
 
 impl Replay {
@@ -80,6 +82,7 @@ impl Replay {
             lease: LeaseOptions::default(),
             max_request: DEFAULT_LIMIT,
             max_response: DEFAULT_LIMIT - METADATA,
+            unstored_log: Arc::default(),
         }
     }
 
@@ -133,11 +136,12 @@ impl Replay {
         self.methods.contains(path) && headers.contains_key(IDEMPOTENCY_KEY)
     }
 
-    /// Executes the call once, by `inner`, or returns the stored response.
+    /// Executes the call once, by `inner`, or returns the stored response. `clock` is that of the server.
     pub(super) async fn run<S, B>(
         &self,
         mut inner: S,
         request: Request<Body>,
+        clock: &Clock,
     ) -> Result<Response<Body>, Status>
     where
         S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>>,
@@ -162,7 +166,7 @@ impl Replay {
                 Ok(response) => response.map(Body::new),
                 Err(error) => status_of_error(error.into()).into_http(),
             };
-            let (response, outcome) = self.settle(response).await;
+            let (response, outcome) = self.settle(response, clock).await;
             *slot = Some((response, outcome.is_ok()));
             outcome
         };
@@ -183,7 +187,11 @@ impl Replay {
     }
 
     /// Returns the response to send, and the reply to store or the error that decides about the lease.
-    async fn settle(&self, mut response: Response<Body>) -> (Response<Body>, Result<StoredReply, Error>) {
+    async fn settle(
+        &self,
+        mut response: Response<Body>,
+        clock: &Clock,
+    ) -> (Response<Body>, Result<StoredReply, Error>) {
         restate(response.headers_mut());
         if let Some(kind) = failure(&response) {
             return (response, Err(Error::new(kind, "the handler failed")));
@@ -200,15 +208,28 @@ impl Replay {
                     None if reply.check().is_ok() && reply.size() <= self.max_response + METADATA => {
                         (response, Ok(reply))
                     }
-                    None => (response, Ok(unstored())),
+                    None => (response, Ok(self.unstored(clock))),
                 }
             }
-            Ok(Collected::TooLong(body)) => (Response::from_parts(head, Body::new(body)), Ok(unstored())),
+            Ok(Collected::TooLong(body)) => {
+                (Response::from_parts(head, Body::new(body)), Ok(self.unstored(clock)))
+            }
             Err(error) => {
                 let error = Error::indeterminate(error);
                 (to_status(&error).into_http(), Err(error))
             }
         }
+    }
+
+    /// Returns the reply of a response that exceeds the limits.
+    fn unstored(&self, clock: &Clock) -> StoredReply {
+        if let Some(suppressed) = self.unstored_log.admit(clock) {
+            tracing::warn!(
+                suppressed,
+                "a response exceeds the limits of its replay, and is not stored; a repetition gets ALREADY_EXISTS"
+            );
+        }
+        reply::store_without_body()
     }
 }
 
@@ -216,19 +237,6 @@ impl Replay {
 const DEFAULT_LIMIT: usize = 16 * 1024;
 /// The part of the limit of a reply that is left to metadata.
 const METADATA: usize = 4 * 1024;
-
-/// Clients choose how often they ask for a response that is too large.
-static UNSTORED_LOG: LogLimit = LogLimit::new();
-
-fn unstored() -> StoredReply {
-    if let Some(suppressed) = UNSTORED_LOG.admit(&Clock::system()) {
-        tracing::warn!(
-            suppressed,
-            "a response exceeds the limits of its replay, and is not stored; a repetition gets ALREADY_EXISTS"
-        );
-    }
-    reply::store_without_body()
-}
 
 /// Returns the kind of the failure that the headers of `response` report.
 fn failure(response: &Response<Body>) -> Option<ErrorKind> {
@@ -257,31 +265,4 @@ impl fmt::Debug for Replay {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use comms_core::{clock::Clock, idempotency::MemoryStore};
-    use futures::FutureExt;
-
-    /// Returns the kind that decides about the lease of a call whose trailers have `code` and `message`.
-    fn kind(code: Code, message: &str) -> Option<ErrorKind> {
-        let mut trailers = HeaderMap::new();
-        Status::new(code, message).add_header(&mut trailers).unwrap();
-        let response = Response::new(Body::new(Stored::new(bytes::Bytes::new(), Some(trailers))));
-        let replay = Replay::new(Arc::new(MemoryStore::new(Clock::system())));
-        let (_, outcome) = replay.settle(response).now_or_never().unwrap();
-        outcome.err().map(|error| error.kind)
-    }
-
-    /// The handler has had its effect when tonic refuses to encode its response.
-    #[test]
-    fn a_response_that_cannot_be_encoded_keeps_the_lease() {
-        let text = "Error, encoded message length too large: found 9 bytes, the limit is: 8 bytes";
-        let encoded = kind(Code::OutOfRange, text).unwrap();
-        assert!(!encoded.is_without_effect(), "{encoded}");
-        assert!(kind(Code::OutOfRange, "no such page").unwrap().is_without_effect());
-        for code in [Code::PermissionDenied, Code::Unauthenticated, Code::Unimplemented, Code::NotFound] {
-            assert!(kind(code, "").unwrap().is_without_effect(), "{code:?}");
-        }
-        assert_eq!(kind(Code::Ok, ""), None);
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! Hedged calls.
 
 mod failures;
+mod service_config;
+mod trials;
 
 use std::sync::{
     Arc,

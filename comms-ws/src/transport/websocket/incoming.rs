@@ -42,6 +42,10 @@ pub(super) fn decode(
 /// Answers the frames of the client.
 pub(super) async fn answer(link: &mut Link, frames: Vec<Received>) -> Result<(), End> {
     for frame in frames {
+        // The check of a token may take seconds. A session that was closed meanwhile does not check the next ones.
+        if !link.connection.is_open() {
+            return Ok(());
+        }
         match frame {
             Received::Text(text) => link.on_text(&text).await.map_err(End::Close)?,
             Received::Binary(_) => return Err(End::Close(Close::BINARY)),

@@ -117,7 +117,7 @@ fn tungstenite(stream: Vec<u8>) -> (Vec<Received>, Option<u16>) {
 #[test]
 fn hostile_streams_have_the_result_of_tungstenite() {
     let (mut messages, mut violations, mut closed) = (0, 0, 0);
-    for seed in 0..2000 {
+    for seed in 0..1000 {
         let mut stream = hostile(&mut Xoshiro256PlusPlus::seed_from_u64(seed), false);
         // tungstenite reports some violations at the end of the frame, which these bytes complete.
         stream.resize(stream.len() + MAX, 0);
@@ -134,7 +134,7 @@ fn hostile_streams_have_the_result_of_tungstenite() {
         closed += usize::from(code.is_none());
     }
     assert!(
-        messages > 10_000 && violations > 500 && closed > 20,
+        messages > 5_000 && violations > 300 && closed > 20,
         "{messages} messages, {violations} violations, {closed} closed"
     );
 }

@@ -1,5 +1,5 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/channels`, `/holds`, `/sagas` (`admin/sagas.rs`) and
-//! `/projections` (`admin/projections.rs`).
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/channels`, `/sockets`, `/holds`, `/sagas`
+//! (`admin/sagas.rs`) and `/projections` (`admin/projections.rs`).
 //!
 //! Reading needs no credentials. Every operation that changes state requires the admin token ([`AdminToken`], in
 //! `admin/token.rs`). A listener on a loopback address refuses requests whose `Host` names another
@@ -44,6 +44,7 @@ use super::{
     policies::Policies,
     projections::ProjectionRegistry,
     sagas::SagaRegistry,
+    sockets::{SocketRegistry, SocketReport},
 };
 
 /// The parts of the process that the admin listener shows and changes.
@@ -54,6 +55,8 @@ pub struct Admin {
     pub policies: Policies,
     /// The channels of this process to other services.
     pub channels: ChannelRegistry,
+    /// The hubs of this process.
+    pub sockets: SocketRegistry,
     /// The held and parked messages of this process.
     pub holds: HoldRegistry,
     /// The sagas of this process.
@@ -89,11 +92,13 @@ impl Admin {
     }
 
     fn routes(self, is_local: bool) -> Guarded {
-        let Self { health, policies, channels, holds, sagas, projections, token, metrics, clock } = self;
+        let Self { health, policies, channels, sockets, holds, sagas, projections, token, metrics, clock } =
+            self;
         let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], metrics.render());
         let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
         let settings = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
         let calls = Router::new().route("/channels", get(show_channels)).with_state(channels);
+        let sessions = Router::new().route("/sockets", get(show_sockets)).with_state(sockets);
         let held = Router::new().route("/holds", get(show_holds)).with_state(holds.clone());
         let breakers = Router::new()
             .route("/policies/{name}/breaker/{switch}", post(switch_breaker))
@@ -103,8 +108,8 @@ impl Admin {
         let changes = token.require(breakers.merge(releases));
         let runs = sagas::routes(sagas, &token);
         let read_models = projections::routes(projections, &token);
-        let routes =
-            probes.merge(settings).merge(calls).merge(held).merge(runs).merge(read_models).merge(changes);
+        let routes = probes.merge(settings).merge(calls).merge(sessions);
+        let routes = routes.merge(held).merge(runs).merge(read_models).merge(changes);
         let routes = routes.route("/metrics", get(scrape));
         let routes = if is_local { loopback::only(routes) } else { routes };
         http::checked(routes, &clock)
@@ -146,6 +151,10 @@ async fn show_policies(State(policies): State<Policies>) -> Json<Vec<PolicySnaps
 
 async fn show_channels(State(channels): State<ChannelRegistry>) -> Json<Vec<ChannelReport>> {
     Json(channels.report())
+}
+
+async fn show_sockets(State(sockets): State<SocketRegistry>) -> Json<Vec<SocketReport>> {
+    Json(sockets.report())
 }
 
 async fn show_holds(State(holds): State<HoldRegistry>) -> Json<HoldReport> {

@@ -6,7 +6,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, rand};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::{
     Router,
     extract::{Request, State},
@@ -19,7 +19,7 @@ use comms_core::Error;
 use super::problems::{refused, unauthenticated};
 use crate::platform::{
     config::{Config, Profile},
-    data_dir::read_or_create_secret,
+    data_dir::{random_secret, read_or_create_secret},
     http::Problem,
 };
 
@@ -52,7 +52,7 @@ impl AdminToken {
         }
         if config.profile == Profile::Embedded {
             let path = config.data_dir.join(FILE_NAME);
-            return parse(&path, &read_or_create_secret(&path, generate)?).map(Self);
+            return parse(&path, &read_or_create_secret(&path, random_secret)?).map(Self);
         }
         tracing::warn!(
             "the admin listener refuses operations that change state: set admin.token_file \
@@ -126,12 +126,6 @@ fn parse(path: &Path, text: &str) -> Result<Option<Arc<str>>, Error> {
     Ok(Some(token.into()))
 }
 
-fn generate() -> Result<String, Error> {
-    let mut bytes = [0_u8; 32];
-    rand::fill(&mut bytes).map_err(|_| Error::fatal("the operating system returned no random bytes"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
@@ -182,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_token_has_a_minimum_length_and_printable_characters() {
-        let made = generate().unwrap();
-        assert!(made.len() == 64 && made != generate().unwrap());
+        let made = random_secret().unwrap();
+        assert!(made.len() == 64 && made != random_secret().unwrap());
         let read = |text: &str| parse(Path::new("file"), text).map(|token| token.unwrap().to_string());
         assert_eq!(read(&format!(" {made}\n")).unwrap(), made);
         for bad in [

@@ -27,5 +27,5 @@ pub use head_checks::{FIELDS_LIMIT, HEADERS_LIMIT, URI_LIMIT};
 pub use hosts::Hosts;
 pub use json::Json;
 pub use listener::serve;
-pub use principal::{ADMIN_SCOPE, Admin, Principal, unauthenticated, verified};
+pub use principal::{ADMIN_SCOPE, Admin, Bearer, Principal, unauthenticated, verified};
 pub use problem::{FieldError, Problem};

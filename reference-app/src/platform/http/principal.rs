@@ -16,6 +16,10 @@ use super::Problem;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal(pub String);
 
+/// As [`Principal`], with all claims of the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer(pub Claims);
+
 /// As [`Principal`], for routes that only administrators may use. A request whose token does not have the scope `admin`
 /// is answered with 403 (RFC 6750).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         claims(parts).map(|claims| Self(claims.sub))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        claims(parts).map(Self)
     }
 }
 

@@ -1,87 +1,102 @@
-//! The WebSocket handshake: `GET /v1/events`.
+//! The sessions of users: `GET /v1/events` and `POST /v1/events/ticket`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
-    Extension, Router,
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
-    routing::get,
+    Json, Router,
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderName, HeaderValue, Method, Uri, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use comms_core::{clock::Clock, jwt::Verifier};
-use comms_ws::{Hub, Session, credentials};
+use comms_ws::{Hub, credentials};
+use serde::Serialize;
+use tower_http::cors::CorsLayer;
 
-use super::domain;
-use crate::platform::http::{self, Edge, Guarded, Problem, unauthenticated, verified};
+use super::sessions::Sessions;
+use crate::platform::http::{self, Bearer, Edge, Guarded, Problem, unauthenticated, verified};
 
-/// The time limit of a handshake.
+/// The time limit of a request, until the session begins.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// The largest request body, in bytes. A handshake has none.
+/// The largest request body, in bytes. No route reads one.
 const BODY_LIMIT: usize = 1024;
+/// The lifetime of a ticket in seconds, as [`Hub::issue_ticket`] sets it.
+const TICKET_SECONDS: u64 = 30;
 
-/// Returns the route of the handshake, behind the checks of the edge.
-pub(super) fn routes(hub: Hub, verifier: Verifier, clock: Clock) -> Guarded {
-    let routes = Router::new().route("/v1/events", get(open)).with_state(hub);
+/// What the routes use. Clones share it.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) hub: Hub,
+    pub(super) sessions: Sessions,
+    pub(super) verifier: Verifier,
+}
+
+/// Returns the routes, behind the checks of the edge. Pages of `origins` may read their responses.
+pub(super) fn routes(api: Api, origins: &[String], clock: Clock) -> Guarded {
+    let verifier = api.verifier.clone();
+    let routes = Router::new()
+        .route("/v1/events", get(open))
+        .route("/v1/events/ticket", post(issue_ticket))
+        .layer(cors(origins))
+        .with_state(api);
     http::edge(routes, Edge { verifier, timeout: HANDSHAKE_LIMIT, body_limit: BODY_LIMIT, clock })
 }
 
-/// Opens a socket that receives the topic of the token's subject, and may subscribe to no other topic. It ends with the
-/// token.
+/// Returns the layer that lets pages of `origins` fetch a ticket and read the event stream (Fetch Standard, CORS). A
+/// WebSocket needs none: the hub checks its origin.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let headers = [header::AUTHORIZATION, header::CACHE_CONTROL, HeaderName::from_static("last-event-id")];
+    CorsLayer::new().allow_origin(origins).allow_methods([Method::GET, Method::POST]).allow_headers(headers)
+}
+
+/// Opens a WebSocket or an event stream of the bearer of a token or of a ticket. A WebSocket without either gets its
+/// rights from the token of its first frame.
 async fn open(
-    State(hub): State<Hub>,
-    Extension(verifier): Extension<Verifier>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    State(Api { hub, sessions, verifier }): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let upgrade = upgrade.map_err(|rejection| upgrade_problem(&rejection))?;
-    // RFC 6455, section 4.2.1: the key has 16 bytes. axum accepts any text.
-    let key =
-        headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| BASE64_STANDARD.decode(key.as_bytes()).ok());
-    if key.is_none_or(|key| key.len() != 16) {
-        return Err(problem(
-            StatusCode::BAD_REQUEST,
-            "The header Sec-WebSocket-Key must be 16 bytes in Base64.",
-        ));
-    }
-    let token = credentials(&headers).ok_or_else(|| {
-        unauthenticated("Send Authorization: Bearer <token>, or the subprotocols comms.v1, bearer.<token>.")
-    })?;
-    let claims = verified(&verifier, token)?;
-    let (own_topic, expiry) = (domain::user_topic(&claims.sub), verifier.expires_at_unix(&claims));
-    let session = Session::new(claims.sub, vec![own_topic.clone()]).expires_at_unix(expiry);
-    Ok(hub.accept(upgrade, &headers, session.allow(move |topic| topic == own_topic)))
-}
-
-/// Returns 400 for a request that is not a WebSocket handshake, and 426 if the client must use another version of the
-/// protocol (RFC 6455, section 4.4) or HTTP/1.1.
-fn upgrade_problem(rejection: &WebSocketUpgradeRejection) -> Problem {
-    use WebSocketUpgradeRejection as R;
-    let (status, detail) = match rejection {
-        R::InvalidWebSocketVersionHeader(_) => {
-            (StatusCode::UPGRADE_REQUIRED, "The header Sec-WebSocket-Version must be 13.")
+    let address = peer.ip().to_canonical();
+    let session = match (credentials(request.headers()), ticket(request.uri())) {
+        (Some(token), _) => sessions.of_claims(verified(&verifier, token)?),
+        (None, Some(ticket)) => sessions.of_ticket(&hub, &ticket).await?.ok_or_else(|| {
+            unauthenticated("The ticket is not valid, has expired, or was used before. Get another one.")
+        })?,
+        (None, None) if request.headers().contains_key(header::UPGRADE) => {
+            return Ok(hub.accept_unauthenticated(request, Some(address)).into_response());
         }
-        R::ConnectionNotUpgradable(_) => {
-            (StatusCode::UPGRADE_REQUIRED, "This connection cannot become a WebSocket: use HTTP/1.1.")
+        (None, None) => {
+            return Err(unauthenticated(
+                "Send Authorization: Bearer <token>, or the parameter ticket from POST /v1/events/ticket.",
+            ));
         }
-        R::WebSocketKeyHeaderMissing(_) => {
-            (StatusCode::BAD_REQUEST, "The header Sec-WebSocket-Key is missing.")
-        }
-        _ => (
-            StatusCode::BAD_REQUEST,
-            "Open a WebSocket here: send Connection: Upgrade and Upgrade: websocket.",
-        ),
     };
-    let problem = problem(status, detail);
-    match status {
-        StatusCode::UPGRADE_REQUIRED => problem
-            .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
-            .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-        _ => problem,
-    }
+    Ok(hub.accept(request, session.address(address)).into_response())
 }
 
-fn problem(status: StatusCode, detail: &str) -> Problem {
-    Problem::new(status, "no-websocket", "The request opens no WebSocket", detail)
+/// Returns the parameter `ticket`.
+fn ticket(uri: &Uri) -> Option<String> {
+    let mut parameters = form_urlencoded::parse(uri.query()?.as_bytes());
+    parameters.find(|(name, _)| name == "ticket").map(|(_, ticket)| ticket.into_owned())
+}
+
+/// A ticket that opens one session.
+#[derive(Serialize)]
+struct Ticket {
+    ticket: String,
+    /// In seconds.
+    expires_in: u64,
+}
+
+/// `POST /v1/events/ticket`: issues a ticket to the bearer of a token, for the event stream of a browser, which sends no
+/// token.
+async fn issue_ticket(
+    State(Api { hub, sessions, .. }): State<Api>,
+    Bearer(claims): Bearer,
+) -> Result<impl IntoResponse, Problem> {
+    let ticket = sessions.issue_ticket(&hub, &claims)?;
+    let body = Json(Ticket { ticket, expires_in: TICKET_SECONDS });
+    Ok(([(header::CACHE_CONTROL, "no-store")], body))
 }

@@ -3,16 +3,29 @@
 use comms_core::{Error, clock::Clock};
 
 use super::domain;
-use crate::{contracts::OrderStatusChanged, platform::db::Tx};
+use crate::{
+    contracts::OrderStatusChanged,
+    platform::db::{Db, Tx},
+};
 
 #[derive(Clone)]
 pub(super) struct Store {
+    db: Db,
     clock: Clock,
 }
 
 impl Store {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock }
+    pub(super) fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Returns whether `user` was notified of the order `order_id`, and thus is its buyer.
+    ///
+    /// # Errors
+    /// Returns the error of the database.
+    pub(super) async fn is_buyer(&self, user: &str, order_id: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM {s}.notifications WHERE order_id = $1 AND user_id = $2 LIMIT 1";
+        Ok(!self.db.fetch(sql, &[order_id.into(), user.into()]).await?.is_empty())
     }
 
     /// Inserts the notification of `change`.

@@ -1,6 +1,7 @@
 //! Which failures end a call, and which concern one attempt.
 
 use super::*;
+use crate::resilience::{Class, Classify, Rejection, Retry};
 use ErrorKind::{Conflict, Fatal, Internal, Misconfigured, NotFound, PermissionDenied, Unauthenticated};
 
 /// Kinds that prove nothing about another attempt of the same call.
@@ -36,6 +37,50 @@ async fn an_answer_of_a_handler_ends_the_call() {
         let peer = Peer::new(&[(5, Err(Indeterminate)), (5, Err(kind))]);
         assert_eq!(call(&fixed(50, 2), &peer).await, (Err(kind), 10), "{kind}");
     }
+}
+
+/// Ends a call with `NotExecuted`, and sends another attempt because of `Internal`.
+#[derive(Clone)]
+struct Reversed;
+
+impl Classify<u32, u32, Error> for Reversed {
+    fn classify(&self, result: &Result<u32, Error>) -> Class {
+        Classify::<u32, u32, Error>::classify(&ByKind::idempotent(), result)
+    }
+
+    fn reject(&self, rejection: Rejection) -> Error {
+        rejection.into()
+    }
+
+    fn clone_request(&self, request: &u32) -> Option<u32> {
+        Some(*request)
+    }
+
+    fn is_idempotent(&self, _: &u32) -> bool {
+        true
+    }
+
+    fn retry(&self, _: &Result<u32, Error>, kind: ErrorKind) -> Retry {
+        if kind == Internal { Retry::Yes } else { Retry::No }
+    }
+
+    fn is_conclusive(&self, _: &Result<u32, Error>, kind: ErrorKind) -> bool {
+        kind == NotExecuted
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classifier_decides_which_failures_end_the_call() {
+    let call = async |peer: &Peer| {
+        let service = fixed(50, 3).layer(Reversed).layer(peer.clone());
+        service.oneshot(7).await.map_err(|error| error.kind)
+    };
+    let peer = Peer::new(&[(200, Ok(1)), (5, Err(NotExecuted))]);
+    assert_eq!((call(&peer).await, peer.dropped.load(SeqCst)), (Err(NotExecuted), 1));
+    let peer = Peer::new(&[(5, Err(Internal)), (5, Ok(2))]);
+    assert_eq!(call(&peer).await, Ok(2));
+    let peer = Peer::new(&[(5, Err(Indeterminate)), (5, Ok(2))]);
+    assert_eq!((call(&peer).await, peer.begun()), (Err(Indeterminate), 1));
 }
 
 /// As a policy retries: the first failure decides whether another attempt follows at once.

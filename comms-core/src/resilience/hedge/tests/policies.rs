@@ -1,7 +1,7 @@
 //! Hedges around a policy: its guards, and its budget.
 
 use super::*;
-use crate::resilience::{BreakerConfig, BulkheadConfig, Policy, PolicyConfig, RetryConfig};
+use crate::resilience::{BreakerConfig, BulkheadConfig, Policy, PolicyConfig, PolicyOverrides, RetryConfig};
 
 /// Returns a policy without retries, whose budget has a reserve of one token and gets half a token for each success.
 fn policy(config: PolicyConfig) -> Policy {
@@ -69,6 +69,27 @@ async fn the_budget_is_the_current_one_of_the_policy() {
     assert_eq!(guarded(&hedge, &policy, &slow()).await, (Ok(1), 500), "without a budget nothing is hedged");
     policy.configure(retry(Some(RetryBudgetConfig::default()))).unwrap();
     assert_eq!(guarded(&hedge, &policy, &slow()).await, (Ok(2), 55));
+}
+
+/// The overrides of one method change while its calls run.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_that_is_paid_from_another_budget_keeps_its_measurements() {
+    let policy = policy(PolicyConfig::none());
+    let throttle = RetryBudget::throttle(40, 0.1, Clock::system()).unwrap();
+    let throttled = PolicyOverrides::default().retry_budget(throttle.clone());
+    let hedge = around(&policy);
+    let other = hedge.with_overrides(&policy, &throttled).unwrap();
+    let slow = || Peer::new(&[(500, Ok(1)), (5, Ok(2))]);
+    let before = throttle.available();
+    guarded(&other, &policy, &slow()).await.0.unwrap();
+    assert_eq!((policy.retry_budget().unwrap().available(), throttle.available()), (1, before - 1));
+    guarded(&hedge, &policy, &slow()).await.0.unwrap();
+    assert_eq!((policy.retry_budget().unwrap().available(), throttle.available()), (0, before - 1));
+    assert_eq!((hedge.snapshot().hedges, other.snapshot().wins), (2, 2));
+    let without = Policy::new("p", PolicyConfig::none()).unwrap();
+    let refused = other.with_overrides(&without, &PolicyOverrides::default());
+    assert_eq!(refused.unwrap_err().kind, Invalid);
+    other.with_overrides(&without, &throttled).unwrap();
 }
 
 /// The breaker sees each attempt, and an attempt that lost is no evidence.

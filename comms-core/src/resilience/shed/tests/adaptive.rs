@@ -153,6 +153,39 @@ fn a_time_limit_counts_only_above_the_usual_duration() {
     assert_eq!(shedder.snapshot().average_micros, average, "a handler that hangs is not the usual case");
 }
 
+/// No request succeeds from the start, so there is no average to compare with.
+#[test]
+fn an_overload_at_the_start_shrinks_the_limit_before_the_first_success() {
+    let (shedder, clock) = adaptive(|c| c.initial(100).min_samples(10));
+    let time_out = |permits: usize, windows: usize, limit: Duration| {
+        for _ in 0..windows {
+            let held: Vec<_> =
+                (0..permits).map_while(|_| shedder.try_acquire(Priority::Critical).ok()).collect();
+            clock.advance(30 * MILLIS);
+            held.into_iter().for_each(|permit| permit.timed_out_in(limit));
+        }
+        shedder.limit()
+    };
+    assert_eq!(time_out(90, 20, 10 * MILLIS), 100, "callers in haste");
+    assert_eq!(time_out(20, 20, 30 * MILLIS), 100, "few requests that hang");
+    assert_eq!(time_out(90, 1, 30 * MILLIS), 90);
+    assert_eq!(time_out(90, 40, 30 * MILLIS), 10);
+    assert_eq!(shedder.snapshot().average_micros, None, "a request that hangs is not the usual case");
+    serve(&shedder, &clock, 100, 10 * MILLIS, 1_000, 100);
+    assert!(shedder.limit() > 50, "{}", shedder.limit());
+}
+
+#[test]
+fn a_success_at_the_start_is_the_average_and_not_the_requests_that_hang() {
+    let (shedder, clock) = adaptive(|c| c.initial(10).min_samples(10));
+    let held = fill(&shedder, Critical);
+    clock.advance(500 * MILLIS);
+    for (n, permit) in held.into_iter().enumerate() {
+        if n == 0 { permit.success_in(20 * MILLIS) } else { permit.timed_out_in(500 * MILLIS) }
+    }
+    assert_eq!((shedder.limit(), shedder.snapshot().average_micros), (10, Some(20_000)));
+}
+
 #[test]
 fn a_duration_without_the_time_of_the_peer_is_the_sample() {
     let (shedder, clock) = adaptive(|c| c.min_samples(1));

@@ -8,7 +8,11 @@ use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
-use crate::{ErrorKind, context::Context as CallContext};
+use crate::{
+    ErrorKind,
+    context::Context as CallContext,
+    resilience::{Guard, Rejection},
+};
 use Priority::{Batch, Critical, Standard};
 
 fn shedder(limit: u32) -> (Shedder, Clock) {
@@ -66,6 +70,21 @@ fn a_rejection_names_the_guard_and_a_wait_with_jitter() {
         .collect();
     assert!(waits.iter().all(|wait| (0.5..1.5).contains(wait)));
     assert!(waits.iter().any(|wait| *wait < 0.6) && waits.iter().any(|wait| *wait > 1.4));
+}
+
+/// A check refuses as an acquisition does, and takes no permit.
+#[test]
+fn a_check_acquires_no_permit() {
+    let (shedder, _) = shedder(10);
+    for _ in 0..20 {
+        shedder.check(Standard).unwrap();
+    }
+    assert_eq!(shedder.in_flight(), InFlight::default());
+    let _held = fill(&shedder, Standard);
+    shedder.check(Critical).unwrap();
+    let shed = shedder.snapshot().shed_standard;
+    assert_eq!(shedder.check(Standard).unwrap_err().guard, Guard::Shed);
+    assert_eq!(shedder.snapshot().shed_standard, shed + 1);
 }
 
 #[test]

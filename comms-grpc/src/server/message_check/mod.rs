@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,29 +17,35 @@ use super::{
 };
 use crate::message_frames::MessageFrames;
 
-/// Clients choose how often they ask for a response that is too large.
-static TOO_LARGE_LOG: LogLimit = LogLimit::new();
-
 /// The limits of the messages of a server, in bytes without the prefix of a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct MessageLimits {
     pub(super) request: usize,
-    pub(super) response: usize,
+    pub(super) response: Arc<ResponseLimit>,
+}
+
+/// The limit of the response messages of a server.
+#[derive(Debug)]
+pub(super) struct ResponseLimit {
+    bytes: usize,
+    /// Clients choose how often they ask for a response that is too large.
+    log: LogLimit,
+    clock: Clock,
 }
 
 impl MessageLimits {
-    /// Returns the limits of `config`.
+    /// Returns the limits of `config`, whose log lines are limited by `clock`.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit is zero.
-    pub(super) fn of(config: &ServerConfig) -> Result<Self, Error> {
-        let limits = Self { request: config.max_request_message, response: config.max_response_message };
-        if limits.request == 0 || limits.response == 0 {
+    pub(super) fn of(config: &ServerConfig, clock: Clock) -> Result<Self, Error> {
+        let (request, bytes) = (config.max_request_message, config.max_response_message);
+        if request == 0 || bytes == 0 {
             return Err(Error::invalid(
                 "gRPC server: max_request_message and max_response_message must be greater than zero",
             ));
         }
-        Ok(limits)
+        Ok(Self { request, response: Arc::new(ResponseLimit { bytes, log: LogLimit::new(), clock }) })
     }
 }
 
@@ -55,7 +62,7 @@ pub(super) struct CheckedRequest<B> {
     frames: MessageFrames,
     /// Whether the method takes exactly one message.
     single: bool,
-    /// Records the end of a request of one message.
+    /// Records the end of a request of one message, and acquires the permit of such a method.
     end: Option<RequestEnd>,
 }
 
@@ -115,10 +122,10 @@ where
 fn check_end(frames: &MessageFrames, single: bool, end: Option<&RequestEnd>) -> Result<(), Status> {
     frames.end()?;
     check_count(single, frames.messages(), true)?;
-    if let Some(end) = end.filter(|_| frames.messages() == 1) {
-        end.record();
+    match end.filter(|_| frames.messages() == 1) {
+        Some(end) => end.record(),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks the number of messages of a method that takes one (gRPC status codes: UNIMPLEMENTED, "request cardinality
@@ -151,12 +158,13 @@ pub(super) struct CheckedResponse<B> {
     #[pin]
     inner: Option<B>,
     frames: MessageFrames,
+    limit: Arc<ResponseLimit>,
     permit: Option<CallPermit>,
 }
 
 impl<B> CheckedResponse<B> {
-    pub(super) const fn new(inner: B, limit: usize, permit: Option<CallPermit>) -> Self {
-        Self { inner: Some(inner), frames: MessageFrames::new(limit), permit }
+    pub(super) fn new(inner: B, limit: Arc<ResponseLimit>, permit: Option<CallPermit>) -> Self {
+        Self { inner: Some(inner), frames: MessageFrames::new(limit.bytes), limit, permit }
     }
 }
 
@@ -177,7 +185,7 @@ where
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref)
             && let Err(status) = this.frames.read(data)
         {
-            if let Some(suppressed) = TOO_LARGE_LOG.admit(&Clock::system()) {
+            if let Some(suppressed) = this.limit.log.admit(&this.limit.clock) {
                 let error = status.message();
                 tracing::warn!(error, suppressed, "a response exceeds max_response_message");
             }
@@ -199,79 +207,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::FutureExt;
-    use std::{collections::VecDeque, future::poll_fn};
-
-    /// A body of the frames or errors of a client.
-    struct Frames(VecDeque<Result<Frame<Bytes>, h2::Error>>);
-
-    impl Body for Frames {
-        type Data = Bytes;
-        type Error = h2::Error;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-            Poll::Ready(self.0.pop_front())
-        }
-    }
-
-    /// Returns the number of frames that pass, and the code of the error that ends the body.
-    fn read(
-        frames: impl IntoIterator<Item = Result<Frame<Bytes>, h2::Error>>,
-        single: bool,
-    ) -> (usize, Option<Code>) {
-        let mut body = CheckedRequest::new(Frames(frames.into_iter().collect()), 10, single, None);
-        let mut next = || poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).now_or_never().unwrap();
-        let mut passed = 0;
-        loop {
-            match next() {
-                Some(Ok(_)) => passed += 1,
-                Some(Err(status)) => {
-                    assert!(next().is_none(), "the body has ended");
-                    return (passed, Some(status.code()));
-                }
-                None => return (passed, None),
-            }
-        }
-    }
-
-    fn data(bytes: &'static [u8]) -> Result<Frame<Bytes>, h2::Error> {
-        Ok(Frame::data(Bytes::from_static(bytes)))
-    }
-
-    /// tonic takes CANCELLED for a clean end, after which a client-streaming handler would commit an incomplete upload.
-    #[test]
-    fn a_request_that_is_reset_does_not_end_cleanly() {
-        for reason in [h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR] {
-            let (passed, code) = read([data(b"\0\0\0\0\x01a"), Err(reason.into())], false);
-            assert_eq!(passed, 1);
-            assert!(code.is_some_and(|code| code != Code::Cancelled), "{reason:?}: {code:?}");
-        }
-    }
-
-    /// hyper ends the body of a stream that is reset with NO_ERROR, without the end of the stream.
-    #[test]
-    fn a_request_that_ends_before_its_stream_is_cut() {
-        assert_eq!(read([data(b"\0\0\0\0\x01a")], false), (1, Some(Code::Unknown)));
-    }
-
-    #[test]
-    fn trailers_end_a_request_only_between_messages() {
-        let trailers = || Ok(Frame::trailers(http::HeaderMap::new()));
-        assert_eq!(read([data(b"\0\0\0\0\x01a"), trailers()], true), (2, None));
-        assert_eq!(read([data(b"\0\0\0\0\x02a"), trailers()], false), (1, Some(Code::Internal)));
-        assert_eq!(read([trailers()], true), (0, Some(Code::Unimplemented)));
-        assert_eq!(read([trailers()], false), (1, None));
-    }
-
-    #[test]
-    fn the_second_message_of_a_method_of_one_is_refused_at_its_prefix() {
-        let (first, second) = (b"\0\0\0\0\x01a\0\0\0\0", b"\x05");
-        assert_eq!(read([data(first), data(second)], true), (1, Some(Code::Unimplemented)));
-        assert_eq!(read([data(first), data(b"\x0b")], false), (1, Some(Code::ResourceExhausted)));
-    }
-}
+mod tests;

@@ -1,0 +1,193 @@
+//! The backplane on Redis.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `config.rs`, `keys.rs`, `wire.rs` | the settings, the names of keys and channels, the form of messages |
+//! | `servers.rs`, `failure.rs` | connections to the primary, the kinds of its failures |
+//! | `link.rs`, `commands.rs`, `*.lua` | the connection for commands, the commands and their scripts |
+//! | `subscriber.rs`, `topics.rs`, `topic.rs` | the connection that receives, the subscribed topics and the delivery |
+//! | `check.rs` | the check for last messages that did not arrive |
+
+mod check;
+mod commands;
+mod config;
+mod failure;
+mod keys;
+mod link;
+mod servers;
+mod subscriber;
+mod topic;
+mod topics;
+mod wire;
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use comms_core::{Error, async_trait, clock::Clock, shutdown::ShutdownSignal, telemetry::LogLimit};
+
+use super::{Backplane, History, Position, Publication, Published, Receiver, Retention};
+pub use config::RedisConfig;
+use keys::Keys;
+use link::Link;
+use servers::Servers;
+use subscriber::Subscriber;
+use topics::Topics;
+
+/// A backplane of the hubs of several nodes, with the history in Redis.
+///
+/// Each hub has its own `Redis`; clones are the same backplane of the same hub. Publishing works at once, and connects
+/// by itself. Messages arrive, and [`subscribe`](Backplane::subscribe) succeeds for topics with history, while
+/// [`run`](Backplane::run) runs.
+///
+/// # Topics with history
+/// One script stores and publishes a message: it is in the history before any node receives it. A repetition within
+/// [`idempotency_lifetime`](RedisConfig#structfield.idempotency_lifetime) is a duplicate, whatever the history keeps.
+///
+/// A topic begins a new epoch when its history may be incomplete: after a flush, an eviction, a restart of the server
+/// or a failover, recognized by the `run_id` of the server, and a day after it was last used.
+///
+/// # While Redis is away
+/// Publishing to a topic with history fails. A message without history reaches the sessions of this node, and no other.
+/// After a reconnection all topics are subscribed again and the hub is told that it was interrupted.
+///
+/// # Requirements
+/// Redis 6.2 or later, or Valkey. The credentials must allow `EVALSHA`, `SCRIPT LOAD`, `INFO`, `SUBSCRIBE`, `PUBLISH`,
+/// the commands of hashes, streams and strings, and `PEXPIRE`. The setting `maxmemory-policy` should be `noeviction`:
+/// an evicted identity lets a repeated message pass.
+///
+/// # Limitations
+/// A client of Redis Cluster or Sentinel is not part of it, although the keys of each topic are in one slot. An
+/// address must lead to one server process, not to a proxy in front of several.
+///
+/// ```
+/// use comms_core::clock::Clock;
+/// use comms_ws::backplane::{Redis, RedisConfig};
+///
+/// # fn main() -> Result<(), comms_core::Error> {
+/// let config = RedisConfig::new(["redis://127.0.0.1:6379"]).prefix("shop");
+/// let backplane = Redis::new(config, Clock::system())?;
+/// # drop(backplane);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Redis(Arc<Shared>);
+
+struct Shared {
+    config: RedisConfig,
+    clock: Clock,
+    keys: Keys,
+    servers: Arc<Servers>,
+    link: Link,
+    topics: Arc<Topics>,
+    unsent: LogLimit,
+}
+
+impl Redis {
+    /// Creates a backplane. Connects when it is used.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if a setting is out of its range or an address or a certificate cannot be read, and
+    /// `Misconfigured` if an address needs TLS and no cryptography provider of rustls is installed.
+    pub fn new(config: RedisConfig, clock: Clock) -> Result<Self, Error> {
+        let config = config.validated()?;
+        let servers = Arc::new(Servers::new(&config, &clock)?);
+        Ok(Self(Arc::new(Shared {
+            keys: Keys::new(&config.prefix, servers.database()),
+            link: Link::new(servers.clone(), &config, &clock),
+            topics: Arc::new(Topics::new(&clock)),
+            unsent: LogLimit::new(),
+            servers,
+            config,
+            clock,
+        })))
+    }
+}
+
+#[async_trait]
+impl Backplane for Redis {
+    fn attach(&self, receiver: Weak<dyn Receiver>) {
+        self.0.topics.attach(receiver);
+    }
+
+    async fn publish(&self, publication: Publication<'_>) -> Result<Published, Error> {
+        if let Some(retention) = publication.retention {
+            return self.0.store(publication, retention).await;
+        }
+        let Publication { topic, body, .. } = publication;
+        self.0.topics.deliver_body(&self.0.keys.channel(topic), None, body.clone());
+        if let Err(error) = self.0.send(topic, &body).await
+            && let Some(suppressed) = self.0.unsent.admit(&self.0.clock)
+        {
+            tracing::warn!(error = %error.chain(), suppressed, "a message without history reached this node alone");
+        }
+        Ok(Published::New(None))
+    }
+
+    async fn subscribe(&self, topic: &str, retention: Option<Retention>) -> Result<Option<Position>, Error> {
+        let channel = self.0.keys.channel(topic);
+        let (new, confirmation) = self.0.topics.subscribe(channel.clone(), topic, retention);
+        if retention.is_none() && !self.0.topics.is_connected() {
+            return Ok(None);
+        }
+        let confirmed = self.0.clock.timeout(self.0.config.response_timeout, confirmation).await;
+        let Some(retention) = retention else { return Ok(None) };
+        let position = match confirmed {
+            Ok(Ok(())) => self.0.top(topic, retention).await,
+            Ok(Err(_)) => return Err(Error::not_executed("the topic was unsubscribed meanwhile")),
+            Err(elapsed) => {
+                Err(Error::not_executed(elapsed).context("subscribe in redis, which needs a running `run`"))
+            }
+        };
+        match position {
+            Ok(position) => {
+                self.0.topics.seen(&channel, position);
+                Ok(Some(position))
+            }
+            Err(error) => {
+                if new {
+                    self.0.topics.unsubscribe(&channel);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn unsubscribe(&self, topic: &str) {
+        self.0.topics.unsubscribe(&self.0.keys.channel(topic));
+    }
+
+    async fn history(
+        &self,
+        topic: &str,
+        retention: Retention,
+        since: Position,
+        max_bytes: usize,
+    ) -> Result<History, Error> {
+        self.0.read_history(topic, retention, since, max_bytes).await
+    }
+
+    async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error> {
+        self.0.set_if_absent(key, lifetime).await
+    }
+
+    async fn run(&self, shutdown: ShutdownSignal) {
+        let Shared { servers, link, topics, config, clock, .. } = &*self.0;
+        let subscriber = Subscriber { servers, link, topics, config, clock };
+        tokio::select! {
+            () = shutdown.wait() => {}
+            _ = subscriber.run() => {}
+            _ = check::run(&self.0) => {}
+        }
+        topics.disconnected();
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Redis").field(&self.0.config).finish()
+    }
+}

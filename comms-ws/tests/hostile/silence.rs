@@ -1,0 +1,124 @@
+//! Clients that send nothing, or read nothing.
+
+use std::time::Duration;
+
+use comms_ws::{SlowConsumer, TopicOptions, close};
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    support::{Open, large_push, raw::Raw},
+    witness::{IO, Witnessed},
+};
+
+#[tokio::test]
+async fn a_silent_client_is_closed() {
+    for io in IO {
+        let witness = Witnessed::start(io, |config| config.ping_interval(Duration::from_millis(300))).await;
+        let mut raw = Raw::open(witness.server.address, &Open::of("eve")).await;
+        // The witness answers pings while it reads.
+        let (code, witness) = tokio::join!(raw.close_code(), async {
+            let mut witness = witness;
+            for _ in 0..50 {
+                witness.check().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            witness
+        });
+        assert_eq!(code, close::SILENT, "{io:?}");
+        drop(raw);
+        witness.end().await;
+    }
+}
+
+/// The bytes of a frame that never ends are no sign of life.
+#[tokio::test]
+async fn a_frame_that_never_ends_is_silence() {
+    for io in IO {
+        let mut witness =
+            Witnessed::start(io, |config| config.ping_interval(Duration::from_millis(200))).await;
+        let mut raw = Raw::open(witness.server.address, &Open::of("eve")).await;
+        raw.socket.write_all(&crate::support::raw::header(0x81, 4_000)).await.unwrap();
+        let mut ended = false;
+        for _ in 0..200 {
+            witness.check().await;
+            ended = raw.socket.write_all(b" ").await.is_err() || witness.server.hub.stats().sessions == 1;
+            if ended {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(ended, "{io:?}");
+        drop(raw);
+        witness.end().await;
+    }
+}
+
+/// Clients that never read hold a bounded memory, and then they are ended. The other session of the topic gets everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_never_read_are_bounded_and_ended() {
+    const QUEUE: usize = 128 * 1024;
+    const CLIENTS: usize = 20;
+    for policy in [SlowConsumer::Disconnect, SlowConsumer::DropOldest, SlowConsumer::KeepLatest] {
+        for io in IO {
+            let options = TopicOptions::default().slow_consumer(policy);
+            let mut witness = Witnessed::start(io, |config| {
+                let config = config.queue_bytes(QUEUE).topic("public/", options);
+                config.write_timeout(Duration::from_millis(700))
+            })
+            .await;
+            let mut stuck = Vec::new();
+            for _ in 0..CLIENTS {
+                stuck.push(Raw::open(witness.server.address, &Open::of("eve").topic("public/all")).await);
+            }
+            let mut most = (0, 0);
+            for n in 1..=300 {
+                witness.server.hub.publish("public/all", &large_push(n, 16 * 1024)).await.unwrap();
+                witness.read(n).await;
+                let stats = witness.server.hub.stats();
+                most = (most.0.max(stats.queued_bytes), most.1.max(stats.held_bytes));
+            }
+            // The queues of all clients, and the rest of a frame of each.
+            let bound = (CLIENTS + 1) * (QUEUE + 20 * 1024);
+            assert!(most.0 > 0 && most.0 <= bound, "{io:?} {policy:?}: {most:?} of {bound}");
+            witness.end().await;
+            drop(stuck);
+        }
+    }
+}
+
+/// An event stream that nobody reads has no task of the hub, and its queue is bounded. The session ends with its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_streams_that_are_never_read_are_bounded() {
+    const QUEUE: usize = 128 * 1024;
+    let mut witness = Witnessed::start(crate::support::server::Io::Bare, |config| {
+        config.queue_bytes(QUEUE).write_timeout(Duration::from_millis(500))
+    })
+    .await;
+    let mut stuck = Vec::new();
+    for _ in 0..20 {
+        let open = Open::of("eve").topic("public/all");
+        let request = format!(
+            "GET {} HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\nauthorization: Bearer eve\r\n\r\n",
+            open.path(false)
+        );
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 * 1024).unwrap();
+        let mut socket = socket.connect(witness.server.address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        stuck.push(socket);
+    }
+    witness.server.until("all are open", |stats| stats.sessions == 21).await;
+    let mut most = 0;
+    for n in 1..=300 {
+        witness.server.hub.publish("public/all", &large_push(n, 16 * 1024)).await.unwrap();
+        witness.read(n).await;
+        most = most.max(witness.server.hub.stats().queued_bytes);
+    }
+    assert!(most > 0 && most <= 21 * (QUEUE + 20 * 1024), "{most}");
+    witness.server.until("nothing is queued for them", |stats| stats.queued_bytes == 0).await;
+    witness.check().await;
+    // The close was queued when the queue was full: the sessions leave the topics, and hold no message.
+    witness.server.until("no message is held", |stats| stats.held_bytes == 0).await;
+    drop(stuck);
+    witness.end().await;
+}

@@ -1,0 +1,91 @@
+//! Credentials, TLS, and a server whose memory is used up.
+
+use std::time::Duration;
+
+use comms_core::{ErrorKind, clock::Clock};
+use comms_ws::backplane::{Redis, RedisConfig};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::{
+    node::KEEP,
+    server::{Server, config, node},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Redis; run scripts/test"]
+async fn refused_credentials_are_a_deployment_fault_and_are_not_printed() {
+    let server = Server::start(&[]).await;
+    let mut client = server.client().await;
+    let set = redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("sesame").clone();
+    set.exec_async(&mut client).await.unwrap();
+    for user in [":hunter2@", ""] {
+        let refused = node(config(&format!("redis://{user}127.0.0.1:{}", server.port)));
+        let error = refused.try_publish("t", "m", "m", Some(KEEP)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Misconfigured, "{}", error.chain());
+        assert!(!format!("{error:?} {}", error.chain()).contains("hunter2"));
+    }
+    let admitted = node(config(&format!("redis://:sesame@127.0.0.1:{}", server.port)));
+    admitted.publish("t", "m").await;
+}
+
+/// Nothing is written of a message that does not fit: its repetition has the next offset.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Redis; run scripts/test"]
+async fn used_up_memory_refuses_a_publication_whole() {
+    let server = Server::start(&[]).await;
+    let a = node(server.config());
+    let start = a.publish("t", "first").await;
+    let mut client = server.client().await;
+    let mut memory = async |bytes: u64| {
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).exec_async(&mut client).await.unwrap();
+    };
+    memory(1).await;
+    for topic in ["t", "new"] {
+        let error = a.try_publish(topic, "second", "second", Some(KEEP)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotExecuted, "{}", error.chain());
+    }
+    memory(0).await;
+    let second = a.publish("t", "second").await;
+    assert_eq!((second.epoch, second.offset), (start.epoch, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Redis; run scripts/test"]
+async fn tls_needs_a_provider_and_the_right_authority() {
+    let url = "rediss://localhost:1";
+    let error = Redis::new(RedisConfig::new([url]), Clock::system()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
+
+    let authority = || {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (ours, other) = (authority(), authority());
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ours).unwrap();
+    let mut server = Server::stopped(&["--tls-auth-clients", "no"]);
+    let tls_port = Server::stopped(&[]).port;
+    for (name, pem) in [("cert", certificate.pem()), ("key", key.serialize_pem()), ("ca", ours.pem())] {
+        let path = server.directory.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        let option = if name == "ca" { "--tls-ca-cert-file".into() } else { format!("--tls-{name}-file") };
+        server.options.extend([option, path.to_str().unwrap().to_owned()]);
+    }
+    server.options.extend(["--tls-port".to_owned(), tls_port.to_string()]);
+    server.restart().await;
+
+    let url = format!("rediss://localhost:{tls_port}");
+    let trusting = node(config(&url).root_certificates(ours.pem()));
+    trusting.subscribe("t").await;
+    trusting.publish("t", "m").await;
+    trusting.recorder.until_count("t", 1).await;
+    for refused in [config(&url), config(&url).root_certificates(other.pem())] {
+        let refused = node(refused.connect_timeout(Duration::from_secs(10)));
+        assert!(refused.try_publish("t", "m", "m", Some(KEEP)).await.is_err());
+    }
+    let error = Redis::new(config(&url).root_certificates("no certificate"), Clock::system());
+    assert!(error.is_err());
+}
