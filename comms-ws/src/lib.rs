@@ -98,6 +98,10 @@ mod topic;
 mod transport;
 mod websocket;
 
+/// The source of the ES module `comms-events.js`, the client for browsers, for an application that serves it with its page.
+/// The folder `web` of this crate has it with its types.
+pub const BROWSER_CLIENT: &str = include_str!("../web/comms-events.js");
+
 pub use body::Body;
 pub use credentials::{SUBPROTOCOL, credentials};
 pub use cursor::CursorKey;
