@@ -65,10 +65,21 @@
 //! | [`Link`], [`Encoding`] | the seam for further transports |
 //! | [`credentials`], [`SUBPROTOCOL`] | the token of a handshake, and the subprotocol of the frames |
 //! | [`close`] | the close codes |
+//! | `client` | a client that stays connected and resumes (feature `client`) |
+//!
+//! # Features
+//! No feature is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `client` | the client in Rust; the folder `web` of this crate has one for browsers, without dependencies |
+//! | `client-tls` | `wss` URLs for the client; the application installs the provider of rustls |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backplane;
 mod body;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod close;
 mod connection;
 mod credentials;
@@ -86,6 +97,10 @@ pub mod testing;
 mod topic;
 mod transport;
 mod websocket;
+
+/// The source of the ES module `comms-events.js`, the client for browsers, for an application that serves it with its page.
+/// The folder `web` of this crate has it with its types.
+pub const BROWSER_CLIENT: &str = include_str!("../web/comms-events.js");
 
 pub use body::Body;
 pub use credentials::{SUBPROTOCOL, credentials};

@@ -54,7 +54,7 @@ function enter(user) {
   const live = new Live(session, {
     state: connection,
     // The orders are read after the subscription, so that no change is missed between the two.
-    open: () => orders.refresh(),
+    read: () => orders.refresh(),
     event: (frame) => orders.push(frame),
   });
   shown = { user, session, live, orders };

@@ -95,7 +95,8 @@ pub trait Backplane: Send + Sync + 'static {
     /// the first.
     ///
     /// # Errors
-    /// Returns `Transient` or `Unknown` if the topic has history and the message cannot be stored now. The caller
+    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the topic has history and the message
+    /// was not stored, and `Indeterminate` if it may have been stored. The caller
     /// publishes it again with the same identity.
     async fn publish(&self, publication: Publication<'_>) -> Result<Published, Error>;
 
@@ -103,7 +104,7 @@ pub trait Backplane: Send + Sync + 'static {
     /// without history has no position.
     ///
     /// # Errors
-    /// Returns `Transient` if the topic has history and the backplane's server does not answer. The caller tries
+    /// Returns `NotExecuted` or `Indeterminate` if the topic has history and the backplane's server does not answer. The caller tries
     /// again. For a topic without history the subscription is kept, and takes effect when the server is back.
     async fn subscribe(&self, topic: &str, retention: Option<Retention>) -> Result<Option<Position>, Error>;
 
@@ -113,7 +114,7 @@ pub trait Backplane: Send + Sync + 'static {
     /// Reads the messages of `topic` after `since`, at most `max_bytes` of them, but at least one if there is one.
     ///
     /// # Errors
-    /// Returns `Transient` if the history cannot be read now.
+    /// Returns `NotExecuted` or `Indeterminate` if the history cannot be read now.
     async fn history(
         &self,
         topic: &str,
@@ -125,7 +126,7 @@ pub trait Backplane: Send + Sync + 'static {
     /// Returns `true` to the first caller with this `key` on any node within `lifetime`, and `false` to later ones.
     ///
     /// # Errors
-    /// Returns `Transient` if the backplane's server does not answer.
+    /// Returns `NotExecuted` or `Indeterminate` if the backplane's server does not answer. The key may be taken then.
     async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error>;
 
     /// Keeps the backplane running until `shutdown`. A backplane without a task returns at once.

@@ -75,7 +75,8 @@ impl Session {
     }
 
     /// As [`allow`](Self::allow), for a permission that must be looked up. A topic is refused if the future of `allowed`
-    /// takes longer than 5 seconds. Meanwhile no further frame of the client is read.
+    /// takes longer than 5 seconds. Meanwhile no further frame of the client is read, and what its socket did not take
+    /// waits.
     #[must_use]
     pub fn allow_async<F, Fut>(mut self, allowed: F) -> Self
     where

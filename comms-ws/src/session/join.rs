@@ -121,7 +121,8 @@ impl Join {
     pub(super) fn joined(&self) -> JoinedTopic {
         let keys = &self.hub.cursor_keys;
         let cursor = self.reached.map(|position| cursor::token(keys, &self.topic.name, position));
-        JoinedTopic { topic: self.topic.name.as_ref().to_owned(), cursor, recovered: self.recovered }
+        let sparse = self.topic.options.is_sparse(self.filter.is_some());
+        JoinedTopic { topic: self.topic.name.as_ref().to_owned(), cursor, recovered: self.recovered, sparse }
     }
 
     /// Confirms the subscription to the client.

@@ -60,7 +60,8 @@ impl Membership {
         // Under the lock of the feed, so that the cursor of the confirmation is that of the last message.
         let feed = topic.feed.lock();
         let cursor = feed.last.map(|position| cursor::token(&hub.cursor_keys, &topic.name, position));
-        let joined = JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None };
+        let sparse = topic.options.is_sparse(!filter.is_empty());
+        let joined = JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse };
         member.send(Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined]));
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
         if let Some(shard) = hub.shard_of(member.connection.id) {

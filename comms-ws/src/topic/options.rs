@@ -72,6 +72,13 @@ impl TopicOptions {
     }
 }
 
+impl TopicOptions {
+    /// Returns whether a client with this filter gets only some of the messages.
+    pub(crate) fn is_sparse(&self, has_filter: bool) -> bool {
+        has_filter || self.slow_consumer == SlowConsumer::KeepLatest
+    }
+}
+
 /// The options of all topics, by the prefix of their names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TopicRules(Vec<(String, TopicOptions)>);

@@ -177,7 +177,7 @@ impl System {
                 self.stages.consumers.spawn(background.name, run);
             }
             self.hints.extend(parts.hint);
-            if let Serves::Sockets(_, hub) = &parts.serves {
+            if let Serves::Sockets { hub, .. } = &parts.serves {
                 self.sockets.add(service.name, hub.clone());
             }
             served.push((service.name, listeners.remove(service.name), parts.serves));

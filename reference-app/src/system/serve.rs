@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use comms_core::Error;
 use comms_grpc::Server;
+use comms_ws::backplane::Backplane as _;
 use tokio::net::TcpListener;
 
 use super::{ADMIN, System};
@@ -78,7 +79,14 @@ impl System {
                     http::serve(listener, routes, limits, clock, shutdown.wait())
                 });
             }
-            Serves::Sockets(routes, hub) => {
+            Serves::Sockets { routes, hub, backplane } => {
+                if let Some(backplane) = backplane {
+                    // In the last stage, so that sessions get the messages of other processes until they are closed.
+                    self.stages.databases.spawn("backplane", move |shutdown| async move {
+                        backplane.run(shutdown).await;
+                        Ok(())
+                    });
+                }
                 let (limits, clock) = (limits.http(name), self.clock.clone());
                 let routes = self.draining.layer(routes);
                 self.stages.sockets.spawn(name, move |shutdown| async move {

@@ -35,3 +35,4 @@ mod shutdown;
 mod sockets;
 mod start;
 mod tcp_proxy;
+mod two_processes;

@@ -93,7 +93,8 @@ async fn a_socket_without_a_token_authenticates_in_its_first_frame_and_refreshes
 
 #[tokio::test]
 async fn the_topics_of_an_order_are_open_to_its_buyer_alone() {
-    let marketplace = Marketplace::start(Deployment::Embedded).await;
+    let late = [("COMMS_ORDER__SHIPPING__DELIVERED_AFTER", "5s")];
+    let marketplace = Marketplace::start_with(Deployment::Embedded, &late).await;
     let (ann, bob) = (marketplace.buyer("ann"), marketplace.buyer("bob"));
     let (mut anns, mut bobs) = (ann.socket().await, bob.socket().await);
     let placed = ann.place("k", 100).await;

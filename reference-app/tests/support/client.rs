@@ -187,12 +187,12 @@ impl Socket {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// Subscribes to `topic`, and returns the answer. Events before it are skipped.
+    /// Subscribes to `topic`, and returns the answer. Frames before it are skipped.
     pub async fn subscribe(&mut self, topic: &str) -> Value {
         self.send(json!({"type": "subscribe", "topic": topic})).await;
         loop {
             let frame = self.frame().await.expect("the socket stays open");
-            if frame["type"] != "event" {
+            if frame["type"] == "subscribed" || frame["type"] == "error" {
                 return frame;
             }
         }

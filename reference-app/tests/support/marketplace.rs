@@ -137,6 +137,32 @@ impl Marketplace {
         self.processes.iter().find(|process| process.name == role).unwrap()
     }
 
+    /// Starts another process of `role` in [`Deployment::FullByRole`], and waits until it is ready. Returns the URL of its
+    /// listener.
+    pub async fn start_another(&mut self, role: &str) -> String {
+        let ports = free_ports(2);
+        let listen = format!("127.0.0.1:{}", ports[0]);
+        let more = [
+            (format!("COMMS_{}__LISTEN", role.to_uppercase()), listen.clone()),
+            ("COMMS_ADMIN__LISTEN".to_owned(), format!("127.0.0.1:{}", ports[1])),
+            ("COMMS_DATA_DIR".to_owned(), self.dir.path().join(format!("{role}-2")).display().to_string()),
+        ];
+        let mut another = self.process(role).twin(&format!("{role}-2"), ports[1], more.into());
+        another.spawn();
+        another.ready().await;
+        self.processes.push(another);
+        let (scheme, _) = self.socket.split_once("://").unwrap();
+        format!("{scheme}://{listen}")
+    }
+
+    /// Returns a buyer, whose sockets are opened at `url`.
+    pub fn buyer_at(&self, user: &str, url: &str) -> Buyer {
+        let token = self.token(user, Duration::from_secs(3_600));
+        let mut buyer = Buyer::new(user, token, &self.gateway, url);
+        buyer.ads = self.ads.clone();
+        buyer
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -174,10 +200,7 @@ impl Marketplace {
 
     /// Returns a buyer, who orders the same ads as the other buyers of this marketplace.
     pub fn buyer(&self, user: &str) -> Buyer {
-        let token = self.token(user, Duration::from_secs(3_600));
-        let mut buyer = Buyer::new(user, token, &self.gateway, &self.socket);
-        buyer.ads = self.ads.clone();
-        buyer
+        self.buyer_at(user, &self.socket)
     }
 
     /// Returns an administrator, who can read the figures of all buyers.

@@ -52,6 +52,14 @@ impl Process {
         }
     }
 
+    /// Creates another process with the arguments and variables of this one, without starting it. `more` overrides the
+    /// variables.
+    pub fn twin(&self, name: &str, admin: u16, more: Vec<(String, String)>) -> Self {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let env = [self.env.clone(), more].concat();
+        Self::new(name, self.log.parent().unwrap(), admin, &args, env)
+    }
+
     /// From the next start, sets the soft and the hard limit of open files, so that the process cannot raise it.
     pub fn limit_descriptors(&mut self, limit: u32) {
         self.run_by(&format!("ulimit -n {limit}; exec \"$0\" \"$@\""));

@@ -6,7 +6,7 @@ use figment::value::{Dict, Value};
 use crate::platform::service::Service;
 
 /// The keys of the platform that hold no secret. A trailing `*` covers all keys with the prefix before it.
-const PRINTABLE: [&str; 33] = [
+const PRINTABLE: [&str; 34] = [
     "profile",
     "roles",
     "data_dir",
@@ -24,6 +24,7 @@ const PRINTABLE: [&str; 33] = [
     "kafka.rack",
     "kafka.prefix",
     "kafka.replication_factor",
+    "redis.prefix",
     "auth.issuer",
     "auth.audience",
     "auth.public_key_file",
@@ -43,7 +44,7 @@ const PRINTABLE: [&str; 33] = [
 ];
 /// The keys that may hold a secret and have no default. `admin.token_file` and `tls.key` are two of them because a token
 /// or a key may be set in the place of its file.
-const SECRET: [&str; 4] = ["admin.token_file", "database.url", "kafka.librdkafka", "tls.key"];
+const SECRET: [&str; 5] = ["admin.token_file", "database.url", "kafka.librdkafka", "redis.url", "tls.key"];
 
 /// The known keys, and those whose values may be printed.
 pub(super) struct Keys {

@@ -30,7 +30,7 @@ use comms_core::Error;
 pub use load::{load, read};
 pub use sections::{
     Admin, Auth, Consumer, Database, Health, Kafka, Listeners, Log, LogFormat, Platform, Profile, RESERVED,
-    Relay, Shutdown, Tls, TlsFiles, TlsMode,
+    Redis, Relay, Shutdown, Tls, TlsFiles, TlsMode,
 };
 
 pub use self::tree::Tree;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::duration;
 
 /// The names of the platform's sections. A service cannot have one of these names.
-pub const RESERVED: [&str; 15] = [
+pub const RESERVED: [&str; 16] = [
     "profile",
     "roles",
     "data_dir",
@@ -24,6 +24,7 @@ pub const RESERVED: [&str; 15] = [
     "health",
     "database",
     "kafka",
+    "redis",
     "auth",
     "tls",
     "relay",
@@ -65,6 +66,8 @@ pub struct Platform {
     pub database: Option<Database>,
     /// Kafka. `None`: the relay delivers within the process.
     pub kafka: Option<Kafka>,
+    /// Redis. `None`: one process has all sessions of clients.
+    pub redis: Option<Redis>,
     /// Verification of tokens.
     pub auth: Auth,
     /// TLS between services.
@@ -193,6 +196,21 @@ pub struct Kafka {
 
 const fn default_replication() -> i32 {
     3
+}
+
+/// Redis, which connects the processes that have sessions of clients.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// `redis://[user][:password@]host[:port][/db]`, with the scheme `rediss` for TLS.
+    pub url: String,
+    /// The prefix of keys and channels, so that several systems can share a server.
+    #[serde(default = "default_redis_prefix")]
+    pub prefix: String,
+}
+
+fn default_redis_prefix() -> String {
+    "comms".to_owned()
 }
 
 /// Verification of tokens.

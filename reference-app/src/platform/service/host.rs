@@ -16,6 +16,7 @@ use comms_core::{
     shutdown::ShutdownSignal,
 };
 use comms_grpc::Channel;
+use comms_ws::backplane::{Redis, RedisConfig};
 use serde::de::DeserializeOwned;
 
 use super::registration::{Call, Protocol};
@@ -91,6 +92,19 @@ impl Host<'_> {
     #[must_use]
     pub fn heartbeat(&self, part: &str) -> Heartbeat {
         delivery::heartbeat(self.config, self.health, part)
+    }
+
+    /// Returns a new backplane for a hub of this process, or `None` if Redis is not configured. The service returns it in
+    /// [`Serves::Sockets`](super::Serves::Sockets), so that it runs.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if `redis.url` is no address of Redis, and `Misconfigured` if it needs TLS and the process has no
+    /// provider of cryptography.
+    pub fn backplane(&self) -> Result<Option<Redis>, Error> {
+        let Some(redis) = &self.config.redis else { return Ok(None) };
+        let config = RedisConfig::new([&redis.url]).prefix(&redis.prefix);
+        let backplane = Redis::new(config, self.clock());
+        backplane.map(Some).map_err(|error| error.context("redis.url (COMMS_REDIS__URL)"))
     }
 
     /// Returns the clock of the process.

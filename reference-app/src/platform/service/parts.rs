@@ -4,7 +4,7 @@ use std::{convert::Infallible, pin::Pin};
 
 use axum::{http, response::IntoResponse};
 use comms_core::{Error, shutdown::ShutdownSignal, transport::BoxHandler};
-use comms_ws::Hub;
+use comms_ws::{Hub, backplane::Redis};
 use tonic::{body::Body, codegen::Service, server::NamedService, service::Routes};
 
 use super::registration::Protocol;
@@ -38,8 +38,15 @@ pub enum Serves {
     },
     /// HTTP routes.
     Http(Guarded),
-    /// The routes of WebSocket handshakes, and the hub to drain at shutdown.
-    Sockets(Guarded, Hub),
+    /// The sessions of clients.
+    Sockets {
+        /// The routes that open sessions.
+        routes: Guarded,
+        /// The hub, which is drained at shutdown.
+        hub: Hub,
+        /// The backplane of the hub, which runs until the hub is drained.
+        backplane: Option<Redis>,
+    },
 }
 
 impl Serves {
@@ -58,7 +65,7 @@ impl Serves {
             Self::Nothing => None,
             Self::Grpc { .. } => Some(Protocol::Grpc),
             Self::Http(_) => Some(Protocol::Http),
-            Self::Sockets(..) => Some(Protocol::Sockets),
+            Self::Sockets { .. } => Some(Protocol::Sockets),
         }
     }
 }

@@ -19,10 +19,11 @@ use crate::platform::{
 
 const INDEX: &str = include_str!("../../../web/index.html");
 /// The files under `/page/`: name, media type, content.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 9] = [
     ("page.css", "text/css; charset=utf-8", include_str!("../../../web/page.css")),
     ("page.js", SCRIPT, include_str!("../../../web/page.js")),
     ("api.js", SCRIPT, include_str!("../../../web/api.js")),
+    ("comms-events.js", SCRIPT, comms_ws::BROWSER_CLIENT),
     ("cards.js", SCRIPT, include_str!("../../../web/cards.js")),
     ("live.js", SCRIPT, include_str!("../../../web/live.js")),
     ("orders.js", SCRIPT, include_str!("../../../web/orders.js")),

@@ -67,22 +67,35 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let of_token = sessions.clone();
     let hub = Hub::builder(settings.hub(&origins), host.clock())
         .cursor_keys(cursor_keys(host, &settings)?)
-        .authenticate(move |token: String| std::future::ready(of_token.of_token(&token)))
-        .build()?;
+        .authenticate(move |token: String| std::future::ready(of_token.of_token(&token)));
+    let backplane = host.backplane()?;
+    let hub = match &backplane {
+        Some(redis) => hub.backplane(redis.clone()).build()?,
+        None => hub.build()?,
+    };
     let notify = handlers::notify(host.db()?, store, hub.clone());
     let push_delivery = handlers::push_delivery(hub.clone());
     let api = api::Api { hub: hub.clone(), sessions, verifier: host.verifier() };
     Ok(Parts {
-        serves: Serves::Sockets(api::routes(api, &origins, host.clock()), hub),
+        serves: Serves::Sockets { routes: api::routes(api, &origins, host.clock()), hub, backplane },
         handlers: vec![(ORDERS, notify), (DELIVERIES, push_delivery)],
         ..Parts::default()
     })
 }
 
 /// Returns the configured keys, or the one in the data directory, with which clients resume after a restart.
+///
+/// # Errors
+/// Returns `Invalid` if Redis is configured and no key is, or if the file cannot be read or written.
 fn cursor_keys(host: &Host<'_>, settings: &Settings) -> Result<Vec<CursorKey>, Error> {
     if !settings.cursor_keys.is_empty() {
         return settings.cursor_keys.iter().map(|key| CursorKey::new(key.as_bytes())).collect();
+    }
+    if host.config.redis.is_some() {
+        return Err(Error::invalid(
+            "processes that share Redis would each generate a key of their own, and refuse each other's cursors: set \
+             notification.cursor_keys (COMMS_NOTIFICATION__CURSOR_KEYS) to the same secrets in all processes",
+        ));
     }
     let path = host.config.data_dir.join(KEY_FILE);
     let secret = read_or_create_secret(&path, random_secret)?;

@@ -43,14 +43,26 @@ fn a_secret_under_a_wrong_key_is_not_printed() {
         "[gateway]\nurl = \"shop:hunter2\"",
         "[gateway]\nurl = \"https://shop:hunter2@shop.example\"",
         "[notification]\nurl = \"ws://shop:hunter2@events.example\"",
+        "[notification]\ncursor_keys = [\"hunter2\"]",
+        "[notification]\ncursor_keys = \"hunter2hunter2hunter2hunter2hunter2\"",
+        "[redis]\nurl = [\"redis://:hunter2@redis\"]",
+        "[redis]\nurl = \"redis://:hunter2@redis\"\nprefix = \"\"",
     ] {
         let text = refused(file, &[]);
         assert!(!text.contains("hunter2") && text.contains("in app.toml"), "{file}: {text}");
     }
     let text = refused("", &[("COMMS_DATABASE", "[\"hunter2\", 5]")]);
     assert!(text.contains("COMMS_DATABASE: must be a table") && !text.contains("hunter2"), "{text}");
-    let shown = loaded("[admin]\ntoken_file = \"hunter2hunter2hunter2\"", &[]).unwrap().redacted().unwrap();
-    assert!(shown.contains("token_file = \"[redacted]\""), "{shown}");
+    let secret = "hunter2".repeat(5);
+    for (table, key, value) in [
+        ("admin", "token_file", format!("\"{secret}\"")),
+        ("redis", "url", format!("\"redis://:{secret}@redis\"")),
+        ("notification", "cursor_keys", format!("[\"{secret}\"]")),
+    ] {
+        let shown = loaded(&format!("[{table}]\n{key} = {value}"), &[]).unwrap().redacted().unwrap();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains(&format!("{key} = \"[redacted]\"")), "{shown}");
+    }
 }
 
 #[test]
@@ -176,4 +188,30 @@ fn two_listeners_on_one_port_are_refused() {
     let mapped =
         [("COMMS_GATEWAY__LISTEN", "[::ffff:0.0.0.0]:8080"), ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem")];
     assert!(refused("", &mapped).contains("COMMS_GATEWAY__URL"), "an IPv4-mapped wildcard address");
+}
+
+#[test]
+fn the_section_of_the_sessions_is_checked() {
+    for (text, expected) in [
+        ("origins = [\"shop.example\"]", "notification.origins in app.toml: must be a list of origins"),
+        ("cursor_keys = [\"short\"]", "notification.cursor_keys in app.toml: must be a list of secrets"),
+        (
+            "max_sessions_per_address = 0",
+            "notification.max_sessions_per_address in app.toml: must be at least 1",
+        ),
+        (
+            "[notification.history]\nmessages = 0",
+            "notification.history.messages in app.toml: must be between",
+        ),
+        ("[notification.history]\nage = \"2days\"", "notification.history.age in app.toml: must be between"),
+    ] {
+        let text = refused(&format!("[notification]\n{text}"), &[]);
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let keys = format!("[\"{}\", \"{}\"]", "a".repeat(32), "b".repeat(32));
+    loaded(
+        "[notification]\norigins = [\"https://shop.example\"]",
+        &[("COMMS_NOTIFICATION__CURSOR_KEYS", &keys)],
+    )
+    .unwrap();
 }

@@ -100,10 +100,10 @@ impl Config {
         ]
     }
 
-    fn server_rules(&self) -> [Rule; 4] {
+    fn server_rules(&self) -> [Rule; 5] {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let is_prefix = |prefix: &str| prefix.len() <= 100 && prefix.bytes().all(is_plain);
-        let kafka = self.kafka.as_ref();
+        let (kafka, redis) = (self.kafka.as_ref(), self.redis.as_ref());
         [
             (
                 // The pool reserves memory for each connection.
@@ -127,6 +127,11 @@ impl Config {
                 kafka.is_some_and(|kafka| !(1..=10_000).contains(&kafka.replication_factor)),
                 &["kafka", "replication_factor"],
                 "must be at least 1, and at most the number of brokers",
+            ),
+            (
+                redis.is_some_and(|redis| redis.prefix.is_empty() || !is_prefix(&redis.prefix)),
+                &["redis", "prefix"],
+                "must be 1 to 100 letters, digits and ._-, because it becomes a part of keys",
             ),
         ]
     }

@@ -1,0 +1,266 @@
+//! The topics of the client: what the application wants, where the client stands, and what each frame changes. No
+//! input or output.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use comms_core::Error;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{
+    cursor::{Place, Token},
+    frame::{ClientFrame, EventFrame, ServerFrame, TopicFrame},
+    item::{Item, MissedReason},
+    queue::Entry,
+    subscription::Subscription,
+};
+use crate::session_topic;
+
+/// The characters that stand for themselves in the query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b',');
+/// The maximum length of the query with further topics. Proxies refuse URLs of more than 8 KiB. Topics that do not fit
+/// are subscribed by frames.
+const MAX_QUERY: usize = 4 * 1024;
+
+pub(super) struct State {
+    places: HashMap<String, Place>,
+    wanted: BTreeMap<String, Subscription>,
+    /// The topics that the server subscribes at the start of a connection: its own, and those of the query.
+    granted: HashSet<String>,
+    /// The granted topics that the application does not want.
+    unwanted: HashSet<String>,
+    /// The topics of the last query. The server answers each in `welcome` or by an error.
+    asked: HashSet<String>,
+    /// The topic of the current session alone. The next session has another one.
+    own: String,
+    /// The topics that the current session has joined.
+    joined: HashSet<String>,
+    /// The topics whose offsets are not contiguous by design.
+    sparse: HashSet<String>,
+}
+
+impl State {
+    pub(super) fn new(places: HashMap<String, Place>, wanted: Vec<Subscription>) -> Self {
+        // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
+        let granted = places.keys().cloned().collect();
+        let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
+        let (unwanted, asked, own, joined, sparse) = Default::default();
+        Self { places, wanted, granted, unwanted, asked, own, joined, sparse }
+    }
+
+    /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted
+    /// topics. The server joins each topic of the cursor without a filter.
+    pub(super) fn query(&mut self) -> String {
+        let mut granted: Vec<_> = self
+            .granted
+            .iter()
+            .filter(|topic| !self.wanted.contains_key(*topic) && **topic != self.own)
+            .collect();
+        granted.sort();
+        let (mut topics, mut asked) = (String::new(), HashSet::new());
+        let mut cursor: Vec<String> = granted.into_iter().filter_map(|topic| self.token(topic)).collect();
+        let mut len: usize = cursor.iter().map(|token| token.len() + 1).sum();
+        for topic in self.wanted.values().filter(|one| !one.has_filter()).map(|one| &one.topic) {
+            let (pair, token) = (format!("topic={}&", encode(topic)), self.token(topic));
+            len += pair.len() + token.as_ref().map_or(0, |token| token.len() + 1);
+            if len > MAX_QUERY {
+                break;
+            }
+            topics.push_str(&pair);
+            cursor.extend(token);
+            asked.insert(topic.clone());
+        }
+        self.granted.extend(asked.iter().cloned());
+        self.asked = asked;
+        match cursor.is_empty() {
+            true => topics.trim_end_matches('&').to_owned(),
+            false => format!("{topics}cursor={}", cursor.join(",")),
+        }
+    }
+
+    fn token(&self, topic: &str) -> Option<String> {
+        self.places.get(topic)?.cursor().map(|cursor| encode(&cursor))
+    }
+
+    /// Takes the topics of `welcome`. Returns the frames that subscribe to the other wanted topics, and unsubscribe
+    /// from unwanted ones.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if a cursor is malformed.
+    pub(super) fn welcome(
+        &mut self,
+        session: &str,
+        topics: Vec<TopicFrame>,
+        out: &mut VecDeque<Entry>,
+    ) -> Result<Vec<String>, Error> {
+        let given: HashSet<String> = topics.iter().map(|one| one.topic.clone()).collect();
+        self.own = session_topic(session);
+        self.sparse.clear();
+        self.joined.clear();
+        self.unwanted.retain(|topic| given.contains(topic));
+        for topic in topics {
+            if !self.unwanted.contains(&topic.topic) {
+                self.place(topic, out)?;
+            }
+        }
+        let wanted = &self.wanted;
+        let lost = self.places.extract_if(|topic, _| !given.contains(topic) && !wanted.contains_key(topic));
+        out.extend(
+            lost.map(|(topic, _)| Entry::new(Item::Unsubscribed { topic, reason: Some("forbidden".into()) })),
+        );
+        let unsubscribe = self.unwanted.iter().map(|topic| ClientFrame::Unsubscribe { topic }.encode());
+        let is_joined = |topic| given.contains(topic) || self.asked.contains(topic);
+        let rest = self.wanted.values().filter(|one| one.has_filter() || !is_joined(&one.topic));
+        let frames = unsubscribe.chain(rest.map(|one| self.subscribe_frame(one))).collect();
+        self.granted = given;
+        Ok(frames)
+    }
+
+    fn subscribe_frame(&self, wanted: &Subscription) -> String {
+        wanted.frame(self.places.get(&wanted.topic).and_then(Place::cursor))
+    }
+
+    /// Adds a topic, or replaces its filter. Returns the frame.
+    pub(super) fn subscribe(&mut self, wanted: Subscription) -> String {
+        let frame = self.subscribe_frame(&wanted);
+        self.unwanted.remove(&wanted.topic);
+        self.wanted.insert(wanted.topic.clone(), wanted);
+        frame
+    }
+
+    /// Removes a topic. Later events of it are discarded. Returns the frame.
+    pub(super) fn unsubscribe(&mut self, topic: &str) -> String {
+        if self.granted.contains(topic) {
+            self.unwanted.insert(topic.to_owned());
+        }
+        self.forget(topic);
+        ClientFrame::Unsubscribe { topic }.encode()
+    }
+
+    fn forget(&mut self, topic: &str) {
+        self.wanted.remove(topic);
+        self.joined.remove(topic);
+        self.places.remove(topic);
+    }
+
+    /// Takes a frame about a topic; others have no effect. `bytes` is the length of the frame.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if a cursor is malformed.
+    pub(super) fn take(
+        &mut self,
+        frame: ServerFrame,
+        bytes: usize,
+        out: &mut VecDeque<Entry>,
+    ) -> Result<(), Error> {
+        match frame {
+            ServerFrame::Event(event) => self.event(event, bytes, out),
+            ServerFrame::Subscribed(frame) if self.expects(&frame.topic) => self.place(frame, out)?,
+            ServerFrame::Missed(frame) if self.expects(&frame.topic) => self.missed(frame, out)?,
+            ServerFrame::Unsubscribed(TopicFrame { topic, reason, .. }) => {
+                // The answer to `unsubscribe` has no reason. The application may have subscribed again since then.
+                if reason.is_some() {
+                    self.forget(&topic);
+                }
+                out.push_back(Entry::new(Item::Unsubscribed { topic, reason }));
+            }
+            ServerFrame::Error { code, detail } => {
+                let is_refusal = matches!(code.as_str(), "forbidden" | "too_many_topics");
+                // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
+                if is_refusal && !self.wanted.contains_key(&detail) {
+                    return Ok(());
+                }
+                if is_refusal {
+                    self.forget(&detail);
+                }
+                out.push_back(Entry::new(Item::Refused { code, detail }));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Returns whether the session can have joined `topic`. A frame may come after `unsubscribe`.
+    fn expects(&self, topic: &str) -> bool {
+        self.wanted.contains_key(topic) || (self.granted.contains(topic) && !self.unwanted.contains(topic))
+    }
+
+    fn event(&mut self, event: EventFrame, bytes: usize, out: &mut VecDeque<Entry>) {
+        // An event after `unsubscribe`.
+        let Some(place) = self.places.get_mut(&event.topic) else { return };
+        if let Some(offset) = event.offset {
+            if offset <= place.reached {
+                return;
+            }
+            let is_gap = place.token.is_some() && offset > place.reached + 1;
+            place.reached = offset;
+            let is_filtered = self.wanted.get(&event.topic).is_some_and(Subscription::has_filter);
+            if is_gap && !is_filtered && !self.sparse.contains(&event.topic) {
+                let (topic, reason) = (event.topic.clone(), MissedReason::Gap);
+                out.push_back(Entry::new(Item::Missed { topic, reason }));
+            }
+        }
+        out.push_back(Entry { item: Item::Event(event.into()), place: None, bytes });
+    }
+
+    fn missed(&mut self, missed: TopicFrame, out: &mut VecDeque<Entry>) -> Result<(), Error> {
+        let TopicFrame { topic, cursor, reason, .. } = missed;
+        let before = self.places.remove(&topic).unwrap_or_default();
+        let place = before.skipped_to(parse(cursor)?);
+        self.places.insert(topic.clone(), place.clone());
+        let reason = reason.as_deref().map_or(MissedReason::Other, MissedReason::parse);
+        out.push_back(Entry::at(Item::Missed { topic, reason }, place));
+        Ok(())
+    }
+
+    /// Begins, resumes or skips: what the server says about the position of a topic that is subscribed now.
+    fn place(&mut self, frame: TopicFrame, out: &mut VecDeque<Entry>) -> Result<(), Error> {
+        let TopicFrame { topic, cursor, recovered, sparse, .. } = frame;
+        match sparse {
+            true => self.sparse.insert(topic.clone()),
+            false => self.sparse.remove(&topic),
+        };
+        let token = parse(cursor)?;
+        let is_joined = !self.joined.insert(topic.clone());
+        let before = self.places.remove(&topic);
+        let resumed =
+            before.as_ref().filter(|_| recovered == Some(true)).and_then(|b| b.resumed(token.clone()));
+        let (place, item) = match (before, resumed) {
+            (_, Some(place)) => (place, Item::Recovered { topic: topic.clone() }),
+            (None, None) => (Place::at(token), Item::Subscribed { topic: topic.clone() }),
+            // The filter has changed: the events up to the token have arrived or did not pass.
+            (Some(before), None) if is_joined && recovered.is_none() => {
+                (before.skipped_to(token), Item::Subscribed { topic: topic.clone() })
+            }
+            (Some(before), None) => {
+                let place = before.skipped_to(token);
+                let reason = match &place.token {
+                    None => MissedReason::NoHistory,
+                    Some(_) if before.token.is_none() || before.has_epoch_of(&place) => MissedReason::History,
+                    Some(_) => MissedReason::Epoch,
+                };
+                (place, Item::Missed { topic: topic.clone(), reason })
+            }
+        };
+        self.places.insert(topic, place.clone());
+        out.push_back(Entry::at(item, place));
+        Ok(())
+    }
+}
+
+fn parse(cursor: Option<String>) -> Result<Option<Token>, Error> {
+    cursor.as_deref().map(Token::parse).transpose()
+}
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+#[cfg(test)]
+mod tests;

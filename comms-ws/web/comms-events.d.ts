@@ -1,0 +1,138 @@
+/** A topic, or a part of it. */
+export type Subscription = string | {
+  topic: string;
+  /** The types of events that pass. Empty: all. */
+  events?: string[];
+  /** The keys that pass. Empty: all, and events without a key. */
+  keys?: string[];
+};
+
+export interface Options {
+  /**
+   * Returns an access token. Called for each connection, and before the token of an open connection expires.
+   * `refused`: the last token may have been refused, so a cached one is not good enough. A rejection whose `isFinal` is
+   * true ends the client; after another one the client tries again. A token has the characters of an HTTP token, as
+   * JSON Web Tokens do. Default: no token.
+   */
+  token?: ((hint: { refused: boolean }) => string | Promise<string>) | null;
+  /** The topics besides those that the server gives to the user. */
+  topics?: Subscription[];
+  /** The position of an earlier client, from `CommsEvents.cursor`. */
+  cursor?: string;
+  /**
+   * The wait between attempts in milliseconds: random, below `base`, which is doubled after each failure up to `cap`.
+   * Default 500 and 30,000.
+   */
+  backoff?: { base?: number; cap?: number };
+  /** The time limit for opening a connection, in milliseconds. Default 15,000. */
+  connectTimeout?: number;
+  /**
+   * While server-sent events are in use, the time until the next attempt of a WebSocket, in milliseconds. Default
+   * 300,000.
+   */
+  socketRetry?: number;
+
+  // The parts of the browser, for tests.
+  WebSocket?: unknown;
+  EventSource?: unknown;
+  fetch?: unknown;
+  setTimeout?: unknown;
+  clearTimeout?: unknown;
+  /** Milliseconds since 1970. */
+  now?: () => number;
+  /** A number of at least 0 and below 1. */
+  random?: () => number;
+  /** Dispatches `online` and `offline`. */
+  window?: EventTarget | null;
+  /** Dispatches `visibilitychange`. */
+  document?: (EventTarget & { visibilityState: string }) | null;
+}
+
+/** An event of a topic. The events of a topic are dispatched in the order of their offsets, each at most once. */
+export interface EventDetail<Data = unknown> {
+  topic: string;
+  /** The number of the event in its topic. Absent in a topic without history. */
+  offset?: number;
+  /** The identity of the event in its topic. */
+  id: string;
+  /** The type of the event, such as `order.status.changed.v1`. */
+  event: string;
+  /** The time of the event (RFC 3339). */
+  time?: string;
+  key?: string;
+  traceparent?: string;
+  data: Data;
+}
+
+/**
+ * Events of `topic` were lost, or may have been: read the state by other means. The events that follow are complete.
+ */
+export interface MissedDetail {
+  topic: string;
+  /**
+   * `no_history`: the topic keeps none, and the client was not connected. `gap`: an offset does not follow the one
+   * before.
+   */
+  reason: "slow" | "epoch" | "history" | "no_history" | "gap" | string;
+}
+
+/** A subscription has changed. */
+export interface TopicDetail {
+  topic: string;
+  change: "subscribed" | "recovered" | "unsubscribed" | "refused";
+  reason?: string;
+  code?: string;
+}
+
+export interface StateDetail {
+  /**
+   * `waiting`: the next attempt follows after `retryIn`. `failed`: a new connection would fail in the same way, see
+   * `error`.
+   */
+  state: "connecting" | "open" | "waiting" | "closed" | "failed";
+  transport: "ws" | "sse" | null;
+  session?: string;
+  /** In milliseconds. */
+  retryIn?: number;
+  error?: (Error & { code: number; isFinal: boolean }) | null;
+}
+
+export interface CommsEventMap {
+  event: CustomEvent<EventDetail>;
+  missed: CustomEvent<MissedDetail>;
+  topic: CustomEvent<TopicDetail>;
+  state: CustomEvent<StateDetail>;
+}
+
+/**
+ * A client that stays connected until `close`: WebSocket, or server-sent events after two WebSockets that could not be
+ * opened. It resumes each topic after a lost connection, also over the other transport.
+ *
+ * An event stream cannot be asked whether it is alive: a dead one is noticed when the browser reports an error, or the
+ * network changes. Its topics change by a new connection.
+ */
+export class CommsEvents extends EventTarget {
+  /** Connects to `url`, such as `/v1/events`, in the next task, so that listeners can be added first. */
+  constructor(url: string | URL, options?: Options);
+  readonly state: StateDetail["state"];
+  readonly transport: "ws" | "sse" | null;
+  /** The position after the last event that was dispatched, for `Options.cursor` of a later client. */
+  readonly cursor: string;
+  /** Subscribes to a topic, or replaces its filter. */
+  subscribe(topic: Subscription): void;
+  unsubscribe(topic: string): void;
+  /** Ends a wait for the next attempt. An open connection is closed unless the server answers within 5 s. */
+  reconnect(): void;
+  /** Closes the connection and ends the client. */
+  close(): void;
+  addEventListener<K extends keyof CommsEventMap>(
+    type: K,
+    listener: (this: CommsEvents, event: CommsEventMap[K]) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+}

@@ -1,0 +1,771 @@
+// A client of the protocol comms.v1 for browsers: WebSocket, with server-sent events where WebSockets are blocked.
+//
+//   const events = new CommsEvents("/v1/events", { token: () => session.token(), topics: ["news"] });
+//   events.addEventListener("event", ({ detail }) => show(detail.topic, detail.data));
+//   events.addEventListener("missed", ({ detail }) => readStateAgain(detail.topic));
+//
+// `comms-events.d.ts` documents the options and the events. The module needs no other one and no build step.
+
+const SUBPROTOCOL = "comms.v1";
+/** The characters of an HTTP token, of which a subprotocol consists. JSON Web Tokens have no others. */
+const HTTP_TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
+/** The maximum length of the query with further topics. Proxies refuse URLs of more than 8 KiB. */
+const MAX_QUERY = 4096;
+/** The rate of frames to the server: 25 at once, then one each 200 ms. Servers accept 10 a second. */
+const PACE = { interval: 200, burst: 25 };
+/** A connection of this age was stable: the backoff begins anew. */
+const STABLE = 10_000;
+/** A token is refreshed this long before it expires, or in the last quarter of its time if that is shorter. */
+const EARLY = 60_000;
+/** The time limit for the answer to a ping after the page was hidden or the network has changed. */
+const PONG_LIMIT = 5_000;
+/** The longest wait that a server may request. */
+const MAX_WAIT = 300_000;
+/** The longest time of a timer. `setTimeout` ends a longer one at once. */
+const MAX_TIMER = 2 ** 31 - 1;
+/** The WebSockets that must fail in a row, without a `welcome` before, until the client falls back to SSE. */
+const BLOCKED_AFTER = 2;
+/** The advice for the close codes after which a new connection would fail in the same way. */
+const FINAL = {
+  1002: "the client and the server disagree about the protocol: update the older one",
+  1003: "the client and the server disagree about the protocol: update the older one",
+  1007: "the client and the server disagree about the protocol: update the older one",
+  1008: "the client sent too many frames: subscribe and unsubscribe less often",
+  1009: "a frame was too long: use shorter topics and filters",
+  4403: "the token does not allow events: get access for its user",
+};
+const TOKEN_REFUSED = 4401;
+
+/** Why a connection ended. `code` is the close code or the HTTP status, 0 if there is none. */
+class Failure extends Error {
+  constructor(message, { code = 0, isFinal = false, retryAfter = 0 } = {}) {
+    super(message);
+    Object.assign(this, { name: "Failure", code, isFinal, retryAfter });
+  }
+
+  static closed(code, reason, retryAfter = 0) {
+    const isFinal = Object.hasOwn(FINAL, code);
+    const advice = isFinal ? `: ${FINAL[code]}` : "";
+    return new Failure(`closed with ${code} ${JSON.stringify(reason ?? "")}${advice}`, { code, isFinal, retryAfter });
+  }
+}
+
+const encode = (text) =>
+  encodeURIComponent(text)
+    .replace(/[!*'()]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replace(/%2F|%3A|%2C/g, decodeURIComponent);
+
+const isOffset = (value) => Number.isSafeInteger(value) && value >= 0;
+
+/** Reads `topic:epoch:offset:mac`. The text is presented to the server unchanged. */
+function parseToken(text) {
+  const parts = /^([^:,~]+):([0-9a-fA-F]{1,16}):(\d+):([^:,~]+)$/.exec(text);
+  if (!parts || !isOffset(Number(parts[3]))) throw new Error(`the cursor token ${JSON.stringify(text)} is malformed`);
+  return { text, epoch: BigInt(`0x${parts[2]}`), offset: Number(parts[3]) };
+}
+
+const parseCursor = (cursor) => (cursor == null ? null : parseToken(cursor));
+const placeAt = (token) => ({ token, reached: token?.offset ?? 0 });
+const hasSameEpoch = (one, other) => one.token !== null && other.token !== null && one.token.epoch === other.token.epoch;
+
+function placeCursor({ token, reached }) {
+  if (token === null) return null;
+  return reached > token.offset ? `${token.text}~${reached}` : token.text;
+}
+
+/** The place after a loss: that of `token`, but never an earlier offset of the same epoch. */
+function skipTo(place, token) {
+  const next = placeAt(token);
+  if (place && hasSameEpoch(place, next)) next.reached = Math.max(next.reached, place.reached);
+  return next;
+}
+
+/**
+ * The place after the server resumed at `place`, or null. A token ahead of the client is not taken: its events are on
+ * their way.
+ */
+function resumeAt(place, token) {
+  if (!place.token || !token || place.token.epoch !== token.epoch) return null;
+  return { token: token.offset <= place.reached ? token : place.token, reached: place.reached };
+}
+
+const hasFilter = ({ events, keys }) => events.length + keys.length > 0;
+
+function subscription(wanted) {
+  const { topic, events = [], keys = [] } = typeof wanted === "string" ? { topic: wanted } : wanted;
+  if (typeof topic !== "string" || topic === "") throw new TypeError("a topic is a text that is not empty");
+  encode(topic); // throws for a text that is not Unicode
+  return { topic, events: [...events], keys: [...keys] };
+}
+
+function passes({ events, keys }, frame) {
+  return (events.length === 0 || events.includes(frame.event)) && (keys.length === 0 || keys.includes(frame.key));
+}
+
+/**
+ * The topics of a client: what the page wants, where the client stands, and what each frame changes. Without input and
+ * output; `src/client/state/` of the Rust client does the same, and both run the cases of `src/client/vectors.json`.
+ */
+export class Topics {
+  #places = new Map();
+  #wanted = new Map();
+  /** The topics that the server subscribes at the start of a connection: its own, and those of the query. */
+  #granted = new Set();
+  /** The granted topics that the page does not want. */
+  #unwanted = new Set();
+  /** The topics of the last query. The server answers each in `welcome` or by an error. */
+  #asked = new Set();
+  /** The topic of the current session alone. The next session has another one. */
+  #own = "";
+  /** The topics that the current session has joined. */
+  #joined = new Set();
+  /** The topics whose offsets have gaps by design. */
+  #sparse = new Set();
+  /** Changes with each call of `subscribe` and `unsubscribe`. */
+  version = 0;
+
+  constructor(wanted = [], cursor = "") {
+    for (const one of wanted.map(subscription)) this.#wanted.set(one.topic, one);
+    for (const text of cursor.split(",").map((part) => part.trim()).filter(Boolean)) {
+      const [signed, reached = "0", ...rest] = text.split("~");
+      const place = placeAt(parseToken(signed));
+      if (!/^\d+$/.test(reached) || rest.length) throw new Error(`the cursor ${JSON.stringify(text)} is malformed`);
+      place.reached = Math.max(place.reached, Number(reached));
+      this.#places.set(decodeURIComponent(signed.split(":")[0]), place);
+    }
+    this.#granted = new Set(this.#places.keys());
+  }
+
+  /** The cursor of all topics with history, for a later client. */
+  get cursor() {
+    return [...this.#places.values()].map(placeCursor).filter(Boolean).sort().join(",");
+  }
+
+  /**
+   * Returns the query of a connection. The server joins each topic of the cursor without a filter. `isSse`: all topics
+   * are in the query, because frames cannot be sent.
+   */
+  query(isSse = false) {
+    const token = (topic) => (this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null);
+    const granted = [...this.#granted].filter((topic) => !this.#wanted.has(topic) && topic !== this.#own);
+    const cursors = granted.sort().map(token).filter(Boolean).map(encode);
+    const wanted = [...this.#wanted.values()].filter((one) => isSse || !hasFilter(one)).map(({ topic }) => topic);
+    const pairs = [];
+    let length = cursors.join(",").length;
+    this.#asked.clear();
+    for (const topic of wanted.sort()) {
+      const pair = `topic=${encode(topic)}`;
+      const cursor = [token(topic)].filter(Boolean).map(encode);
+      length += `${pair}&${cursor},`.length;
+      if (length > MAX_QUERY && !isSse) break;
+      pairs.push(pair);
+      cursors.push(...cursor);
+      this.#asked.add(topic);
+      this.#granted.add(topic);
+    }
+    if (cursors.length) pairs.push(`cursor=${cursors.join(",")}`);
+    return pairs.join("&");
+  }
+
+  /** Takes `welcome`. Returns the items for the page, and the frames to send. */
+  welcome({ session, topics = [] }, isSse = false) {
+    const given = new Set(topics.map(({ topic }) => topic));
+    if ([...given].some((topic) => typeof topic !== "string")) throw new Error("a topic of `welcome` is no text");
+    const items = [];
+    this.#own = `session/${session}`;
+    this.#sparse.clear();
+    this.#joined.clear();
+    this.#unwanted = new Set([...this.#unwanted].filter((topic) => given.has(topic)));
+    for (const topic of topics) if (!this.#unwanted.has(topic.topic)) items.push(this.#place(topic));
+    for (const topic of [...this.#places.keys()]) {
+      if (given.has(topic) || this.#wanted.has(topic)) continue;
+      this.#places.delete(topic);
+      items.push({ kind: "unsubscribed", topic, reason: "forbidden" });
+    }
+    this.#granted = given;
+    if (isSse) return { items, frames: [] };
+    const isJoined = (topic) => given.has(topic) || this.#asked.has(topic);
+    const rest = [...this.#wanted.values()].filter((one) => hasFilter(one) || !isJoined(one.topic));
+    const leave = [...this.#unwanted].map((topic) => ({ type: "unsubscribe", topic }));
+    return { items, frames: [...leave, ...rest.map((one) => this.#subscribeFrame(one))] };
+  }
+
+  #subscribeFrame({ topic, events, keys }) {
+    const cursor = this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null;
+    const filter = { ...(events.length && { events }), ...(keys.length && { keys }) };
+    return {
+      type: "subscribe",
+      topic,
+      ...(cursor !== null && { cursor }),
+      ...(events.length + keys.length && { filter }),
+    };
+  }
+
+  /** Adds a topic, or replaces its filter. Returns the frame. */
+  subscribe(wanted) {
+    const one = subscription(wanted);
+    this.version += 1;
+    this.#unwanted.delete(one.topic);
+    this.#wanted.set(one.topic, one);
+    return this.#subscribeFrame(one);
+  }
+
+  /** Removes a topic. Later events of it are discarded. Returns the frame. */
+  unsubscribe(topic) {
+    this.version += 1;
+    if (this.#granted.has(topic)) this.#unwanted.add(topic);
+    this.#forget(topic);
+    return { type: "unsubscribe", topic };
+  }
+
+  #forget(topic) {
+    this.#wanted.delete(topic);
+    this.#joined.delete(topic);
+    this.#places.delete(topic);
+  }
+
+  #error({ code, detail }) {
+    const isRefusal = code === "forbidden" || code === "too_many_topics";
+    // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
+    if (isRefusal && !this.#wanted.has(detail)) return [];
+    if (isRefusal) this.#forget(detail);
+    return [{ kind: "refused", code, topic: detail }];
+  }
+
+  /** Takes a frame about a topic. Returns the items for the page. Throws if the frame is malformed. */
+  take(frame) {
+    switch (frame.type) {
+      case "event":
+        return this.#event(frame);
+      case "subscribed":
+        return this.#expects(frame.topic) ? [this.#place(frame)] : [];
+      case "missed":
+        if (!this.#expects(frame.topic)) return [];
+        this.#places.set(frame.topic, skipTo(this.#places.get(frame.topic), parseCursor(frame.cursor)));
+        return [{ kind: "missed", topic: frame.topic, reason: frame.reason }];
+      case "unsubscribed":
+        // The answer to `unsubscribe` has no reason. The page may have subscribed again since then.
+        if (frame.reason) this.#forget(frame.topic);
+        return [{ kind: "unsubscribed", topic: frame.topic, reason: frame.reason }];
+      case "error":
+        return this.#error(frame);
+      default:
+        return [];
+    }
+  }
+
+  /** Returns whether the session can have joined `topic`. A frame may come after `unsubscribe`. */
+  #expects(topic) {
+    return this.#wanted.has(topic) || (this.#granted.has(topic) && !this.#unwanted.has(topic));
+  }
+
+  #event(frame) {
+    const { topic, offset } = frame;
+    const place = this.#places.get(topic);
+    if (!place) return []; // after `unsubscribe`
+    const wanted = this.#wanted.get(topic);
+    const items = [];
+    if (offset !== undefined) {
+      if (!isOffset(offset)) throw new Error(`the offset of an event of ${topic} is malformed`);
+      if (offset <= place.reached) return [];
+      const isGap = place.token !== null && offset > place.reached + 1;
+      place.reached = offset;
+      const isSparse = this.#sparse.has(topic) || (wanted && hasFilter(wanted));
+      if (isGap && !isSparse) items.push({ kind: "missed", topic, reason: "gap" });
+    }
+    // SSE sends a topic without its filter.
+    if (!wanted || passes(wanted, frame)) items.push({ kind: "event", frame });
+    return items;
+  }
+
+  /** Begins, resumes or skips: what the server says about the position of a topic that is subscribed now. */
+  #place({ topic, cursor, recovered, sparse }) {
+    if (sparse) this.#sparse.add(topic);
+    else this.#sparse.delete(topic);
+    const token = parseCursor(cursor);
+    const before = this.#places.get(topic);
+    const resumed = before && recovered === true ? resumeAt(before, token) : null;
+    const place = resumed ?? skipTo(before, token);
+    // The filter has changed: the events up to the token have arrived or did not pass.
+    const isChange = this.#joined.has(topic) && recovered === undefined;
+    this.#joined.add(topic);
+    this.#places.set(topic, place);
+    if (resumed) return { kind: "recovered", topic };
+    if (!before || isChange) return { kind: "subscribed", topic };
+    const hasEpoch = before.token === null || hasSameEpoch(before, place);
+    const reason = token === null ? "no_history" : hasEpoch ? "history" : "epoch";
+    return { kind: "missed", topic, reason };
+  }
+}
+
+/**
+ * One connection over either transport. Calls `on.welcome`, `on.frame`, and at last `on.end` with a `Failure`, which is
+ * null after `close`.
+ */
+class Connection {
+  #env;
+  #on;
+  #socket = null;
+  #timers = new Set();
+  #outgoing = [];
+  /** The time at which the frames that were sent are used up, see `PACE`. */
+  #busyUntil = 0;
+  #lastRead = 0;
+  #token;
+  isEnded = false;
+  isWelcome = false;
+
+  constructor(transport, env, on) {
+    Object.assign(this, { transport, began: env.now() });
+    this.#env = env;
+    this.#on = on;
+  }
+
+  /** Opens the connection. `query` is called after the token has arrived, so that the cursor is the latest. */
+  async open({ url, query, token, refused, connectTimeout }) {
+    this.#token = token;
+    this.timer(connectTimeout, () => this.end(new Failure("not opened within the time limit")));
+    try {
+      const secret = token ? await token({ refused }) : null;
+      if (this.isEnded) return;
+      if (this.transport === "ws") this.#openSocket(url, query, secret);
+      else await this.#openStream(url, query, secret);
+    } catch (error) {
+      const isFinal = error?.isFinal === true;
+      this.end(error instanceof Failure ? error : new Failure(String(error?.message ?? error), { isFinal }));
+    }
+  }
+
+  #openSocket(url, query, secret) {
+    if (secret !== null && !HTTP_TOKEN.test(secret)) {
+      throw new Failure("the access token has characters that a subprotocol cannot have", { isFinal: true });
+    }
+    const protocols = secret === null ? [SUBPROTOCOL] : [SUBPROTOCOL, `bearer.${secret}`];
+    const socket = new this.#env.WebSocket(address(url, "ws", query()), protocols);
+    this.#socket = socket;
+    socket.onmessage = ({ data }) => this.#read(data);
+    // A browser does not show why a handshake was refused: the code is 1006. Not every environment reports the close
+    // after an error.
+    socket.onerror = () => this.end(Failure.closed(1006, "the WebSocket failed"));
+    socket.onclose = ({ code, reason }) => this.end(Failure.closed(code, reason));
+  }
+
+  async #openStream(url, query, secret) {
+    const ticket = secret === null ? "" : `ticket=${encode(await this.#ticket(url, secret))}`;
+    if (this.isEnded) return;
+    const text = [ticket, query()].filter(Boolean).join("&");
+    const stream = new this.#env.EventSource(address(url, "http", text));
+    this.#socket = stream;
+    stream.onmessage = ({ data }) => this.#read(data);
+    // The stream would reconnect by itself, with a ticket that was used.
+    stream.onerror = () => this.end(new Failure("the event stream ended or was refused"));
+  }
+
+  /** Exchanges the token for a one-time ticket, because an event stream has no headers. */
+  async #ticket(url, secret) {
+    const options = { method: "POST", headers: { authorization: `Bearer ${secret}` }, cache: "no-store" };
+    const response = await this.#env.fetch(address(url, "http", "", "/ticket"), options);
+    if (!response.ok) {
+      const { status: code } = response;
+      const retryAfter = (Number(response.headers.get("retry-after")) || 0) * 1000;
+      const isFinal = code === 403;
+      const advice = isFinal ? `: ${FINAL[4403]}` : "";
+      throw new Failure(`status ${code} for the ticket${advice}`, { code, isFinal, retryAfter });
+    }
+    const { ticket } = await response.json();
+    if (typeof ticket !== "string") throw new Failure("the server sent no ticket");
+    return ticket;
+  }
+
+  #read(data) {
+    if (this.isEnded) return;
+    this.#lastRead = this.#env.now();
+    try {
+      const frame = JSON.parse(data);
+      if (typeof frame?.type !== "string") throw new Error("it has no type");
+      if (frame.type === "close") return this.end(Failure.closed(frame.code, frame.reason, frame.retry_ms ?? 0));
+      if (this.isWelcome) {
+        if (frame.type === "refreshed") this.#scheduleRefresh(frame.expires);
+        return this.#on.frame(this, frame);
+      }
+      if (frame.type !== "welcome") throw new Error("the first frame of the server is no `welcome`");
+      this.#welcome(frame);
+    } catch (error) {
+      this.end(new Failure(`malformed frame: ${error.message}`));
+    }
+  }
+
+  #welcome(frame) {
+    this.isWelcome = true;
+    this.#clearTimers();
+    this.#scheduleRefresh(frame.expires);
+    const seconds = Math.min(Math.max(Number(frame.ping_seconds) || 30, 1), 3600);
+    if (this.transport === "ws") this.#watch(seconds * 1000, seconds * 1000);
+    this.#on.welcome(this, frame);
+  }
+
+  /** Sends a ping after one interval without a frame, and ends the connection after two. */
+  #watch(interval, wait) {
+    this.timer(wait, () => {
+      const silent = this.#env.now() - this.#lastRead;
+      if (silent >= 2 * interval) return this.end(new Failure("no frame within two ping intervals"));
+      if (silent >= interval) this.send({ type: "ping" });
+      this.#watch(interval, (silent >= interval ? 2 * interval : interval) - silent);
+    });
+  }
+
+  /** Ends the connection unless the server answers soon. An event stream cannot be asked. */
+  probe() {
+    if (this.transport !== "ws") return;
+    const asked = this.#env.now();
+    this.#lastRead = Math.min(this.#lastRead, asked - 1);
+    this.send({ type: "ping" });
+    this.timer(PONG_LIMIT, () => {
+      if (this.#lastRead < asked) this.end(new Failure("no answer to a ping"));
+    });
+  }
+
+  /** Gets a new token before the session expires, and again after a failure: each time in the last quarter of the rest. */
+  #scheduleRefresh(expires) {
+    if (!Number.isFinite(expires) || !this.#token) return;
+    this.expires = expires;
+    const left = expires * 1000 - this.#env.now();
+    if (left < 1000) return;
+    this.timer(left - Math.min(EARLY, left / 4), () => this.#refresh());
+  }
+
+  async #refresh() {
+    if (this.transport === "sse") return this.#on.replace();
+    try {
+      const token = await this.#token({ refused: false });
+      if (!this.isEnded) this.send({ type: "refresh", token });
+    } catch {
+      this.refreshAgain();
+    }
+  }
+
+  refreshAgain() {
+    if (!this.isEnded) this.#scheduleRefresh(this.expires);
+  }
+
+  /** Sends a frame at the pace that the server accepts. */
+  send(frame) {
+    this.#outgoing.push(JSON.stringify(frame));
+    if (this.#outgoing.length === 1) this.#flush();
+  }
+
+  #flush() {
+    while (this.#outgoing.length && !this.isEnded) {
+      const now = this.#env.now();
+      const busyUntil = Math.max(this.#busyUntil, now);
+      const wait = busyUntil - now - PACE.interval * (PACE.burst - 1);
+      if (wait > 0) return void this.timer(wait, () => this.#flush());
+      this.#busyUntil = busyUntil + PACE.interval;
+      this.#socket.send(this.#outgoing.shift());
+    }
+  }
+
+  timer(wait, call) {
+    const id = this.#env.setTimeout(() => {
+      this.#timers.delete(id);
+      call();
+    }, Math.min(wait, MAX_TIMER));
+    this.#timers.add(id);
+  }
+
+  #clearTimers() {
+    for (const id of this.#timers) this.#env.clearTimeout(id);
+    this.#timers.clear();
+  }
+
+  /** Ends the connection once. The socket is not waited for: on a dead network it closes only after minutes. */
+  end(failure) {
+    if (this.isEnded) return;
+    this.isEnded = true;
+    this.#clearTimers();
+    const socket = this.#socket;
+    if (socket) {
+      socket.onmessage = socket.onclose = null;
+      // A socket that is closed while it connects reports an error.
+      socket.onerror = () => {};
+      socket.close(1000);
+    }
+    this.#on.end(this, failure);
+  }
+
+  close() {
+    this.end(null);
+  }
+}
+
+function address(url, scheme, query, suffix = "") {
+  const result = new URL(url, globalThis.location?.href);
+  const isSecure = result.protocol === "https:" || result.protocol === "wss:";
+  result.protocol = isSecure ? `${scheme}s:` : `${scheme}:`;
+  result.pathname += suffix;
+  if (suffix) result.search = "";
+  if (query) result.search += `${result.search ? "&" : "?"}${query}`;
+  return result.href;
+}
+
+/** What the client uses of the browser. Each part can be replaced, for tests. */
+const browser = () => ({
+  WebSocket: globalThis.WebSocket,
+  EventSource: globalThis.EventSource,
+  fetch: (...call) => globalThis.fetch(...call),
+  setTimeout: (...call) => globalThis.setTimeout(...call),
+  clearTimeout: (id) => globalThis.clearTimeout(id),
+  now: () => Date.now(),
+  random: () => Math.random(),
+  window: globalThis.window ?? null,
+  document: globalThis.document ?? null,
+});
+
+/** A client that stays connected and dispatches `event`, `missed`, `topic` and `state`. */
+export class CommsEvents extends EventTarget {
+  #url;
+  #options;
+  #env;
+  #topics;
+  #current = null;
+  /** The next connection, which may be opened while the current one is still in use. */
+  #opening = null;
+  /** The timer of the next attempt: `{ id, at }`. */
+  #planned = null;
+  #probeTimer = null;
+  #replaceTimer = null;
+  #failures = 0;
+  #refused = false;
+  /** WebSockets in a row that ended before `welcome`, without a code of the server. */
+  #blocked = 0;
+  #hadSocket = false;
+  #state = "connecting";
+  #listeners = [];
+
+  constructor(url, options = {}) {
+    super();
+    const { token = null, topics = [], cursor = "", connectTimeout = 15_000, socketRetry = 300_000, ...env } = options;
+    const backoff = { base: 500, cap: 30_000, ...options.backoff };
+    this.#url = String(url);
+    this.#options = { token, connectTimeout, socketRetry, backoff };
+    this.#env = { ...browser(), ...env };
+    this.#topics = new Topics(topics, cursor);
+    this.#listen(this.#env.window, "online", () => this.#networkChanged());
+    this.#listen(this.#env.window, "offline", () => this.#offline());
+    this.#listen(this.#env.document, "visibilitychange", () => {
+      if (this.#env.document.visibilityState === "visible") this.reconnect();
+    });
+    // The caller adds its listeners first.
+    this.#plan(0);
+  }
+
+  #listen(target, type, call) {
+    if (!target?.addEventListener) return;
+    target.addEventListener(type, call);
+    this.#listeners.push(() => target.removeEventListener(type, call));
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** The transport of the open connection: `ws`, `sse` or null. */
+  get transport() {
+    return this.#current?.transport ?? null;
+  }
+
+  /** The position after the last event, for the option `cursor` of a later client. */
+  get cursor() {
+    return this.#topics.cursor;
+  }
+
+  subscribe(topic) {
+    this.#changed(this.#topics.subscribe(topic));
+  }
+
+  unsubscribe(topic) {
+    this.#changed(this.#topics.unsubscribe(topic));
+  }
+
+  #changed(frame) {
+    if (this.#current?.transport === "ws") this.#current.send(frame);
+    if (this.#current?.transport === "sse") this.#replace();
+  }
+
+  /** Ends a wait for the next attempt. An open connection is closed unless the server answers soon. */
+  reconnect() {
+    if (this.#isEnded) return;
+    if (this.#current) return this.#current.probe();
+    this.#failures = 0;
+    if (!this.#opening) this.#plan(0);
+  }
+
+  close() {
+    if (!this.#isEnded) this.#finish("closed");
+  }
+
+  get #isEnded() {
+    return this.#state === "closed" || this.#state === "failed";
+  }
+
+  #finish(state, error = null) {
+    this.#listeners.forEach((remove) => remove());
+    this.#cancel();
+    for (const timer of [this.#probeTimer, this.#replaceTimer]) this.#env.clearTimeout(timer);
+    const [current, opening] = [this.#current, this.#opening];
+    this.#current = this.#opening = null;
+    this.#enter(state, { error });
+    current?.close();
+    opening?.close();
+  }
+
+  /** A new network may block or allow WebSockets, whatever the old one did. */
+  #networkChanged() {
+    this.#blocked = 0;
+    this.#hadSocket = false;
+    if (this.#current?.transport === "sse") return this.#attempt("ws");
+    this.reconnect();
+  }
+
+  #offline() {
+    const failure = () => new Failure("the browser is offline");
+    this.#opening?.end(failure());
+    this.#current?.end(failure());
+  }
+
+  #enter(state, detail = {}) {
+    this.#state = state;
+    this.#dispatch("state", { state, transport: this.transport, ...detail });
+  }
+
+  #dispatch(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  #plan(wait) {
+    this.#cancel();
+    const at = this.#env.now() + wait;
+    this.#planned = { at, id: this.#env.setTimeout(() => this.#attempt(this.#choose()), wait) };
+  }
+
+  #cancel() {
+    if (this.#planned) this.#env.clearTimeout(this.#planned.id);
+    this.#planned = null;
+  }
+
+  #choose() {
+    const isBlocked = !this.#hadSocket && this.#blocked >= BLOCKED_AFTER;
+    return (isBlocked && this.#env.EventSource) || !this.#env.WebSocket ? "sse" : "ws";
+  }
+
+  #attempt(transport) {
+    this.#cancel();
+    if (this.#isEnded || this.#opening) return;
+    const { token, connectTimeout } = this.#options;
+    const connection = new Connection(transport, this.#env, {
+      welcome: (one, frame) => this.#welcome(one, frame),
+      frame: (one, frame) => this.#frame(one, frame),
+      end: (one, failure) => this.#end(one, failure),
+      replace: () => this.#replace(),
+    });
+    this.#opening = connection;
+    if (!this.#current) this.#enter("connecting");
+    const query = () => {
+      connection.version = this.#topics.version;
+      return this.#topics.query(transport === "sse");
+    };
+    connection.open({ url: this.#url, query, token, refused: this.#refused, connectTimeout });
+  }
+
+  /** Opens a connection in place of an event stream, whose topics and token cannot change. */
+  #replace() {
+    this.#env.clearTimeout(this.#replaceTimer);
+    // Calls that follow each other make one connection.
+    this.#replaceTimer = this.#env.setTimeout(() => this.#current?.transport === "sse" && this.#attempt("sse"), 20);
+  }
+
+  #welcome(connection, frame) {
+    const isSse = connection.transport === "sse";
+    const old = this.#current;
+    this.#opening = null;
+    this.#current = connection;
+    this.#refused = false;
+    this.#blocked = isSse ? BLOCKED_AFTER : 0;
+    this.#hadSocket ||= !isSse;
+    old?.close();
+    this.#cancel();
+    const { items, frames } = this.#topics.welcome(frame, isSse);
+    this.#enter("open", { session: frame.session });
+    frames.forEach((one) => connection.send(one));
+    this.#emit(items);
+    if (isSse && connection.version !== this.#topics.version) this.#replace();
+    this.#env.clearTimeout(this.#probeTimer);
+    if (isSse) this.#tryLater();
+  }
+
+  /** Tries a WebSocket from time to time while an event stream is in use. */
+  #tryLater() {
+    if (!this.#env.WebSocket) return;
+    this.#probeTimer = this.#env.setTimeout(() => {
+      if (this.#current?.transport === "sse") this.#attempt("ws");
+    }, this.#options.socketRetry);
+  }
+
+  #frame(connection, frame) {
+    if (connection !== this.#current) return;
+    if (frame.type === "drain" && !this.#planned && !this.#opening) {
+      return this.#plan(Math.min(frame.retry_ms ?? 0, MAX_WAIT));
+    }
+    if (frame.type === "error" && frame.code === "unauthorized") return connection.refreshAgain();
+    this.#emit(this.#topics.take(frame));
+  }
+
+  #emit(items) {
+    for (const { kind, frame, ...detail } of items) {
+      if (this.#isEnded) return; // a listener has closed the client
+      if (kind === "event") {
+        const { topic, offset, id, event, time, key, traceparent, data } = frame;
+        this.#dispatch("event", { topic, offset, id, event, time, key, traceparent, data });
+      } else if (kind === "missed") this.#dispatch("missed", detail);
+      else this.#dispatch("topic", { change: kind, ...detail });
+    }
+  }
+
+  #end(connection, failure) {
+    const wasCurrent = connection === this.#current;
+    if (wasCurrent) this.#current = null;
+    else if (connection === this.#opening) this.#opening = null;
+    else return;
+    if (failure === null || this.#isEnded) return;
+    if (failure.isFinal) return this.#finish("failed", failure);
+    if (!wasCurrent) this.#notOpened(connection, failure);
+    if (wasCurrent && this.#env.now() - connection.began >= STABLE) this.#failures = 0;
+    // A server that closes without a code before `welcome` may have refused the token: a browser does not show it.
+    this.#refused = failure.code === TOKEN_REFUSED || failure.code === 401 || !connection.isWelcome;
+    this.#retry(connection, failure);
+  }
+
+  /** Counts the WebSockets that a proxy may have blocked. A code of the server proves that none did. */
+  #notOpened({ transport }, { code }) {
+    if (transport === "sse") this.#blocked = 1; // the server is away: a WebSocket next
+    else this.#blocked = code >= 4000 || code === 1001 ? 0 : this.#blocked + 1;
+  }
+
+  #retry(connection, failure) {
+    // An event stream stays in use if a WebSocket cannot be opened.
+    if (this.#current?.transport === "sse" && connection.transport === "ws") {
+      this.#blocked = BLOCKED_AFTER;
+      return this.#tryLater();
+    }
+    // The wait that `drain` requested stays as it is.
+    if (!this.#planned && !this.#opening) {
+      const { base, cap } = this.#options.backoff;
+      const wait = this.#env.random() * Math.min(cap, base * 2 ** Math.min(this.#failures, 30));
+      this.#failures += 1;
+      this.#plan(Math.max(wait, Math.min(failure.retryAfter, MAX_WAIT)));
+    }
+    if (this.#current) return;
+    const retryIn = this.#planned ? this.#planned.at - this.#env.now() : 0;
+    this.#enter("waiting", { error: failure, retryIn });
+  }
+}

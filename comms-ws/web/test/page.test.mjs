@@ -1,0 +1,70 @@
+// The page: its network, and whether it is visible.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Client, Server, topic, until } from "./support.mjs";
+
+test("the client reconnects at once when the network is back", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server, { backoff: { base: 30_000 } });
+  const peer = await server.peer();
+  peer.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  client.page.network("offline");
+  assert.match((await client.state("waiting")).error.message, /offline/);
+  await peer.closed;
+  client.page.network("online");
+  client.clock.advance(0);
+  const next = await server.peer();
+  assert.equal(next.query, "cursor=a:1:0:m");
+  next.welcome([topic("a:1:0:m", { recovered: true })]);
+  assert.deepEqual(await client.items(1), ["recovered a"]);
+});
+
+test("the client reconnects at once when the page is shown", async (t) => {
+  const server = await Server.start(t);
+  server.status = 503;
+  const client = new Client(t, server, { backoff: { base: 30_000 } });
+  await client.state("waiting");
+  server.status = 200;
+  client.page.document.visibilityState = "hidden";
+  client.page.show();
+  client.clock.advance(0);
+  assert.deepEqual(server.requests, ["ws"]);
+  client.page.document.visibilityState = "visible";
+  client.page.show();
+  client.clock.advance(0);
+  await server.peer();
+});
+
+test("a connection that died while the page was hidden is noticed when it is shown", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server);
+  const peer = await server.peer();
+  peer.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  client.page.show();
+  assert.deepEqual(await peer.frame(), { type: "ping" });
+  peer.send({ type: "pong" });
+  peer.event("a", 1);
+  await client.items(1);
+  client.clock.advance(5000);
+  assert.equal(client.events.state, "open");
+  client.page.show();
+  assert.deepEqual(await peer.frame(), { type: "ping" });
+  client.clock.advance(5000);
+  assert.match((await client.retry()).error.message, /no answer/);
+  assert.equal((await server.peer()).query, "cursor=a:1:0:m~1");
+});
+
+test("a closed client does not listen to the page", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server);
+  await server.peer();
+  client.events.close();
+  client.page.network("offline");
+  client.page.network("online");
+  client.page.show();
+  client.clock.advance(1_000_000);
+  assert.deepEqual([client.events.state, client.clock.timers, server.requests.length], ["closed", 0, 1]);
+});

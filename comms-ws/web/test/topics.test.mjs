@@ -1,0 +1,80 @@
+// The cases that the Rust client runs too.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { Topics } from "../comms-events.js";
+
+const cases = JSON.parse(readFileSync(new URL("../../src/client/vectors.json", import.meta.url)));
+
+function text(item) {
+  switch (item.kind) {
+    case "event":
+      return `event ${item.frame.topic} ${item.frame.offset ?? "-"}`;
+    case "refused":
+      return `refused ${item.code} ${item.topic}`;
+    default:
+      return [item.kind, item.topic, item.reason].filter(Boolean).join(" ");
+  }
+}
+
+function receive(topics, frame) {
+  if (frame.type === "welcome") return topics.welcome(frame);
+  return { items: topics.take(frame), frames: [] };
+}
+
+for (const { name, wanted, cursor, steps } of cases) {
+  test(name, () => {
+    const topics = new Topics(wanted, cursor);
+    for (const [n, step] of steps.entries()) {
+      if ("query" in step) assert.equal(topics.query(), step.query, `step ${n}`);
+      const { items, frames } = step.receive ? receive(topics, step.receive) : { items: [], frames: [] };
+      if (step.subscribe) frames.push(topics.subscribe(step.subscribe));
+      if (step.unsubscribe) frames.push(topics.unsubscribe(step.unsubscribe));
+      frames.sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+      assert.deepEqual(items.map(text), step.items ?? [], `step ${n}`);
+      assert.deepEqual(frames, step.sent ?? [], `step ${n}`);
+    }
+  });
+}
+
+test("malformed frames are errors", () => {
+  const topics = new Topics([], "a:1:2:m");
+  for (const frame of [
+    { type: "event", topic: "a", offset: -1 },
+    { type: "event", topic: "a", offset: "3" },
+    { type: "event", topic: "a", offset: 2 ** 53 },
+    { type: "subscribed", topic: "a", cursor: "a" },
+    { type: "welcome", topics: [{}] },
+    { type: "missed", topic: "a", cursor: "a:1:2:m~3" },
+    { type: "welcome", topics: [topicWith("?")] },
+  ]) {
+    assert.throws(() => receive(topics, frame), JSON.stringify(frame));
+  }
+  assert.deepEqual(topics.take({ type: "later", topic: "a" }), []);
+  for (const cursor of ["a", "a:1:2:m~x", "a:1:2:m~1~2", "a:1:2"]) assert.throws(() => new Topics([], cursor), cursor);
+  for (const wanted of ["", 7, { topic: "" }, "\ud800"]) assert.throws(() => new Topics([wanted]), String(wanted));
+});
+
+const topicWith = (cursor) => ({ topic: "a", cursor });
+
+test("an event stream asks for topics with a filter, and filters them itself", () => {
+  const topics = new Topics([{ topic: "f", events: ["paid"], keys: ["a"] }]);
+  assert.equal(topics.query(true), "topic=f");
+  const { frames } = topics.welcome({ topics: [{ topic: "f", cursor: "f:1:0:m" }] }, true);
+  assert.deepEqual(frames, []);
+  const event = (offset, event, key) => topics.take({ type: "event", topic: "f", offset, event, key, data: 1 }).length;
+  assert.deepEqual([event(1, "paid", "a"), event(2, "made", "a"), event(3, "paid", "b"), event(4, "paid")], [1, 0, 0, 0]);
+  assert.equal(topics.cursor, "f:1:0:m~4");
+  assert.equal(topics.query(), "", "over WebSocket, a frame with the filter and the cursor follows");
+});
+
+test("topics that make the query too long are subscribed by frames", () => {
+  const wanted = Array.from({ length: 100 }, (_, n) => `${String(n).padStart(3, "0")}${"x".repeat(97)}`);
+  const topics = new Topics(wanted);
+  const query = topics.query();
+  assert.ok(query.length <= 4096, String(query.length));
+  const asked = query.split("topic=").length - 1;
+  const { frames } = topics.welcome({ topics: wanted.slice(0, asked).map((topic) => ({ topic })) });
+  assert.equal(asked + frames.length, 100);
+});
