@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -14,6 +15,8 @@ use super::{Backplane, History, Position, Publication, Published, Receiver, Rete
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// What a message occupies besides its content and its identity.
 const OVERHEAD: usize = 128;
+/// What a topic occupies besides its name and its messages.
+const TOPIC_OVERHEAD: usize = 256;
 
 /// A backplane of the hubs of one process, with the history in its memory.
 ///
@@ -38,10 +41,13 @@ struct Shared {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     receivers: Vec<Weak<dyn Receiver>>,
+    /// The topics that were published to.
     topics: HashMap<Arc<str>, Log>,
+    /// The epochs of topics without a log are derived from it. A topic that is forgotten changes it, so that positions of a
+    /// forgotten log do not fit to the next one.
+    seed: u64,
     /// The topics in the order of their last publication, with the number of that publication.
     used: VecDeque<(Arc<str>, u64)>,
     uses: u64,
@@ -69,13 +75,27 @@ impl Memory {
     /// Creates a backplane without messages. `clock` measures the age of messages.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Shared { clock, max_bytes: MAX_BYTES, state: Mutex::default() }))
+        Self::with_max_bytes(clock, MAX_BYTES)
     }
 
     /// Returns an empty backplane whose history occupies at most `bytes`. Default 64 MiB.
     #[must_use]
     pub fn max_bytes(self, bytes: usize) -> Self {
-        Self(Arc::new(Shared { clock: self.0.clock.clone(), max_bytes: bytes, state: Mutex::default() }))
+        Self::with_max_bytes(self.0.clock.clone(), bytes)
+    }
+
+    fn with_max_bytes(clock: Clock, max_bytes: usize) -> Self {
+        let state = State {
+            receivers: Vec::new(),
+            topics: HashMap::new(),
+            seed: u64::from_be_bytes(clock.random()),
+            used: VecDeque::new(),
+            uses: 0,
+            bytes: 0,
+            claims: HashMap::new(),
+            claims_by_age: VecDeque::new(),
+        };
+        Self(Arc::new(Shared { clock, max_bytes, state: Mutex::new(state) }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -96,14 +116,14 @@ impl Backplane for Memory {
         let mut state = self.lock();
         let published = match retention {
             None => Published::New(None),
-            Some(retention) => state.store(topic, id, &body, retention, now, &self.0.clock),
+            Some(retention) => state.store(topic, id, &body, retention, now),
         };
         if let Published::New(position) = published {
             state.receivers.retain(|receiver| {
                 receiver.upgrade().inspect(|r| r.deliver(topic, position, body.clone())).is_some()
             });
         }
-        state.forget_above(self.0.max_bytes);
+        state.forget_above(self.0.max_bytes, &self.0.clock);
         Ok(published)
     }
 
@@ -111,9 +131,7 @@ impl Backplane for Memory {
         if retention.is_none() {
             return Ok(None);
         }
-        let mut state = self.lock();
-        let position = state.log(topic, &self.0.clock).top;
-        Ok(Some(position))
+        Ok(Some(self.lock().top(topic)))
     }
 
     fn unsubscribe(&self, _topic: &str) {}
@@ -127,7 +145,10 @@ impl Backplane for Memory {
     ) -> Result<History, Error> {
         let now = self.0.clock.now();
         let mut state = self.lock();
-        let log = state.log(topic, &self.0.clock);
+        let top = state.top(topic);
+        let Some(log) = state.topics.get_mut(topic) else {
+            return Ok(History { top, messages: (since == top).then(Vec::new) });
+        };
         let freed = log.trim(retention, now);
         let history = log.after(since, max_bytes);
         state.bytes -= freed;
@@ -165,11 +186,10 @@ impl State {
         body: &Bytes,
         retention: Retention,
         now: Instant,
-        clock: &Clock,
     ) -> Published {
         self.uses += 1;
         let uses = self.uses;
-        let log = self.log(topic, clock);
+        let log = self.log(topic);
         if let Some(offset) = log.offsets.get(id) {
             return Published::Duplicate(Position { offset: *offset, ..log.top });
         }
@@ -183,17 +203,31 @@ impl State {
         Published::New(Some(top))
     }
 
-    /// Returns the log of `topic`. A new log has an epoch of its own, so that positions of a forgotten one do not fit.
-    fn log(&mut self, topic: &str, clock: &Clock) -> &mut Log {
+    /// Returns the position of the last message of `topic`. A topic without messages has no log, so that clients cannot
+    /// occupy memory by subscribing.
+    fn top(&self, topic: &str) -> Position {
+        self.topics.get(topic).map_or_else(|| self.start(topic), |log| log.top)
+    }
+
+    /// Returns the position before the first message of a topic without a log.
+    fn start(&self, topic: &str) -> Position {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, topic).hash(&mut hasher);
+        Position { epoch: hasher.finish(), offset: 0 }
+    }
+
+    /// Returns the log of `topic`, which is created if there is none.
+    fn log(&mut self, topic: &str) -> &mut Log {
         if !self.topics.contains_key(topic) {
-            let epoch = u64::from_be_bytes(clock.random());
+            let bytes = topic.len() + TOPIC_OVERHEAD;
             let log = Log {
-                top: Position { epoch, offset: 0 },
+                top: self.start(topic),
                 messages: VecDeque::new(),
                 offsets: HashMap::new(),
-                bytes: 0,
+                bytes,
                 last_use: self.uses,
             };
+            self.bytes += bytes;
             self.topics.insert(topic.into(), log);
         }
         // The topic was inserted above.
@@ -202,18 +236,18 @@ impl State {
     }
 
     /// Forgets the topics that were used longest ago until at most `max_bytes` are kept.
-    fn forget_above(&mut self, max_bytes: usize) {
+    fn forget_above(&mut self, max_bytes: usize, clock: &Clock) {
         while self.bytes > max_bytes {
             let Some((topic, uses)) = self.used.pop_front() else { return };
             if self.topics.get(&topic).is_some_and(|log| log.last_use == uses) {
                 self.bytes -= self.topics.remove(&topic).map_or(0, |log| log.bytes);
+                self.seed = u64::from_be_bytes(clock.random());
             }
         }
-        // Entries of topics that were used again since are skipped here, so that the queue stays in proportion.
-        while let Some((topic, uses)) = self.used.front()
-            && self.topics.get(topic).is_none_or(|log| log.last_use != *uses)
-        {
-            self.used.pop_front();
+        // Most entries are of topics that were used again since.
+        if self.used.len() > 2 * self.topics.len() + 64 {
+            let topics = &self.topics;
+            self.used.retain(|(topic, uses)| topics.get(topic).is_some_and(|log| log.last_use == *uses));
         }
     }
 }

@@ -25,8 +25,9 @@ pub(crate) struct Watch(Mutex<State>);
 struct State {
     /// By milliseconds of [`HubState::now`].
     pings: BTreeMap<u64, WeakConnections>,
-    /// By seconds after the Unix epoch.
-    expiries: BTreeMap<u64, WeakConnections>,
+    /// By seconds after the Unix epoch, and the number of the connection. A connection that ends is removed: its token may
+    /// be valid for days.
+    expiries: BTreeMap<(u64, u64), Weak<Connection>>,
     /// The connections whose queue is not empty.
     waiting: WeakConnections,
 }
@@ -39,9 +40,17 @@ impl Watch {
         state.add_expiry(connection);
     }
 
-    /// Watches the new expiry of a connection whose token was refreshed.
-    pub(crate) fn expires(&self, connection: &Arc<Connection>) {
-        self.lock().add_expiry(connection);
+    /// Sets the expiry of a connection, in seconds after the Unix epoch, and watches it.
+    pub(crate) fn set_expiry(&self, connection: &Arc<Connection>, seconds: u64) {
+        let mut state = self.lock();
+        state.remove_expiry(connection);
+        connection.peer.set_expires(seconds);
+        state.add_expiry(connection);
+    }
+
+    /// Watches the expiry of a connection that has ended no longer.
+    pub(crate) fn remove(&self, connection: &Connection) {
+        self.lock().remove_expiry(connection);
     }
 
     /// Watches a connection whose queue is not empty any more.
@@ -57,8 +66,13 @@ impl Watch {
 impl State {
     fn add_expiry(&mut self, connection: &Arc<Connection>) {
         if connection.peer.expires() != u64::MAX {
-            self.expiries.entry(connection.peer.expires()).or_default().push(Arc::downgrade(connection));
+            let key = (connection.peer.expires(), connection.id);
+            self.expiries.insert(key, Arc::downgrade(connection));
         }
+    }
+
+    fn remove_expiry(&mut self, connection: &Connection) {
+        self.expiries.remove(&(connection.peer.expires(), connection.id));
     }
 }
 
@@ -89,15 +103,16 @@ fn look_at_waiting(hub: &HubState) {
     hub.watch.lock().waiting.append(&mut still);
 }
 
-/// Closes the connections whose token has expired. A refreshed connection stands in the list of its new expiry as well.
+/// Closes the connections whose token has expired.
 fn look_at_expiries(hub: &HubState) {
     let now = hub.clock.unix().as_secs();
     let due = {
         let mut state = hub.watch.lock();
-        let later = state.expiries.split_off(&(now + 1));
+        let later = state.expiries.split_off(&(now + 1, 0));
         std::mem::replace(&mut state.expiries, later)
     };
-    for connection in due.into_values().flatten().filter_map(|connection| connection.upgrade()) {
+    for connection in due.into_values().filter_map(|connection| connection.upgrade()) {
+        // The token may have been refreshed since the list was taken.
         if connection.peer.expires() <= now {
             connection.close(Close::TOKEN_EXPIRED);
         }

@@ -140,8 +140,7 @@ impl Client {
         let session = self.check(token).await.ok_or(Close::UNAUTHENTICATED)?;
         admission.assign(&session.principal, &self.hub.config).map_err(|_| Close::TOO_MANY_SESSIONS)?;
         self.connection.peer.set_principal(&session.principal);
-        self.connection.peer.set_expires(session.end());
-        self.hub.watch.expires(&self.connection);
+        self.hub.watch.set_expiry(&self.connection, session.end());
         self.start(session, Vec::new(), cursor.as_deref());
         Ok(())
     }
@@ -156,8 +155,7 @@ impl Client {
             return self.send(&ServerFrame::Error { code: "unauthorized", detail });
         };
         let end = session.end();
-        self.connection.peer.set_expires(end);
-        self.hub.watch.expires(&self.connection);
+        self.hub.watch.set_expiry(&self.connection, end);
         self.memberships.retain(|membership| !membership.member.has_left());
         let mut forbidden = Vec::new();
         for membership in &self.memberships {

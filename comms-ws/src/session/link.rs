@@ -105,8 +105,7 @@ impl Link {
 
     /// Ends the session in `seconds`, unless its client authenticates before.
     pub(crate) fn expire_in(&self, seconds: u64) {
-        self.connection.peer.set_expires(self.hub.clock.unix().as_secs() + seconds);
-        self.hub.watch.expires(&self.connection);
+        self.hub.watch.set_expiry(&self.connection, self.hub.clock.unix().as_secs() + seconds);
     }
 
     /// Notes the close code with which the session ends. `None`: its client has ended it.
@@ -186,5 +185,6 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.client.leave_all();
         self.connection.end();
+        self.hub.watch.remove(&self.connection);
     }
 }
