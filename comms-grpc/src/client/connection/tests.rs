@@ -117,7 +117,7 @@ async fn the_connection_of_a_peer_that_does_not_answer_a_ping_is_closed() {
     let began = Clock::system().now();
     let error = call(&mut connection).await.expect_err("the peer is silent");
     let error = format!("{error:?}");
-    assert!(error.contains("KeepAliveTimedOut"), "{error}");
+    assert!(error.contains("keep-alive timed out"), "{error}");
     let took = Clock::system().now() - began;
     assert!(took >= SECOND * 320 && took < SECOND * 325, "{took:?}");
     assert_eq!(pings.lock().unwrap().len(), 1);
@@ -161,9 +161,11 @@ async fn a_peer_has_spoken_when_its_settings_are_whole() {
     assert!(connection.try_stream().is_none());
 }
 
-/// The bytes of a peer that sends GOAWAY and closes its socket: the next write fails, and the GOAWAY can still be read.
+/// The bytes of a peer that closes its socket when a request is written: the write fails, or waits. A GOAWAY can still be
+/// read.
 struct Closing {
     io: DuplexStream,
+    write_waits: bool,
     is_closed: Arc<AtomicBool>,
     unread: Option<Vec<u8>>,
     reader: Option<std::task::Waker>,
@@ -193,7 +195,10 @@ impl AsyncWrite for Closing {
         }
         self.is_closed.store(true, Relaxed);
         self.reader.take().into_iter().for_each(std::task::Waker::wake);
-        Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        match self.write_waits {
+            true => Poll::Pending,
+            false => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -206,22 +211,37 @@ impl AsyncWrite for Closing {
     }
 }
 
+/// Makes a call to a peer that closes its socket when the request is written, with `unread` bytes.
+async fn call_to_closing(write_waits: bool, unread: Vec<u8>) -> Unanswered {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(Peer { calls: 0, pings: false }.serve(server, Arc::default()));
+    let (is_closed, reader) = (Arc::new(AtomicBool::new(false)), None);
+    let unread = Some(unread);
+    let io = Closing { io: client, write_waits, is_closed: is_closed.clone(), unread, reader };
+    let (now, runtime) = (Clock::system().now(), Handle::current());
+    let opened = Connection::open(io, limits(KeepAlive::default()), &runtime, now, Arc::default()).await;
+    let mut connection = opened.unwrap();
+    sleep(Duration::from_millis(20)).await;
+    let unanswered = timeout(SECOND * 5, call(&mut connection)).await.unwrap().unwrap_err();
+    assert!(is_closed.load(Relaxed) && connection.is_closed());
+    unanswered
+}
+
 #[tokio::test]
 async fn a_goaway_is_read_although_a_write_has_failed() {
     for (last_stream, is_proof) in [(0, true), (1, false)] {
-        let (client, server) = tokio::io::duplex(64 * 1024);
-        tokio::spawn(Peer { calls: 0, pings: false }.serve(server, Arc::default()));
-        let unread = Some(vec![0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, last_stream, 0, 0, 0, 0]);
-        let (is_closed, reader) = (Arc::new(AtomicBool::new(false)), None);
-        let io = Closing { io: client, is_closed: is_closed.clone(), unread, reader };
-        let (now, runtime) = (Clock::system().now(), Handle::current());
-        let opened = Connection::open(io, limits(KeepAlive::default()), &runtime, now, Arc::default()).await;
-        let mut connection = opened.unwrap();
-        sleep(Duration::from_millis(20)).await;
-        let unanswered = timeout(SECOND * 5, call(&mut connection)).await.unwrap().unwrap_err();
-        assert!(is_closed.load(Relaxed) && connection.is_closed());
+        let goaway = vec![0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, last_stream, 0, 0, 0, 0];
+        let unanswered = call_to_closing(false, goaway).await;
         assert!(!unanswered.is_unsent, "{unanswered:?}");
         assert_eq!(proves_not_executed(&*unanswered.error), is_proof, "{unanswered:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_headers_the_connection_has_not_begun_to_write_is_unsent() {
+    for (write_waits, is_unsent) in [(true, true), (false, false)] {
+        let unanswered = call_to_closing(write_waits, Vec::new()).await;
+        assert_eq!(unanswered.is_unsent, is_unsent, "{unanswered:?}");
     }
 }
 
