@@ -7,7 +7,7 @@ use comms_core::clock::Clock;
 use h2::{Ping, PingPong, client::Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Limits, observed::Observed, streams::Streams, traffic::Traffic};
+use super::{Limits, observed::Observed, streams::Streams, traffic::Traffic, wakes::WakesAfterPoll};
 use crate::client::{
     keep_alive::{KeepAlive, LONGEST},
     task::Task,
@@ -21,7 +21,7 @@ where
     tokio::select! {
         biased;
         // The calls of the connection report its failure.
-        ended = connection => if let Err(error) = ended {
+        ended = WakesAfterPoll::new(connection) => if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended");
         },
         () = traffic.gave_up() => {}

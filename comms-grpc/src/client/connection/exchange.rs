@@ -141,11 +141,7 @@ enum Next {
     Reset,
 }
 
-fn poll_message(
-    body: &mut RequestBody,
-    stream: &mut SendStream<Bytes>,
-    cx: &mut Context<'_>,
-) -> Poll<Next> {
+fn poll_message(body: &mut RequestBody, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Next> {
     if stream.poll_reset(cx).is_ready() {
         return Poll::Ready(Next::Reset);
     }

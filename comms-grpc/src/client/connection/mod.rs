@@ -9,6 +9,7 @@
 //! - `traffic.rs`: what the connection has sent and received;
 //! - `streams.rs`: the calls that the peer permits at the same time;
 //! - `exchange.rs`, `received.rs`: one request and its response;
+//! - `wakes.rs`: delays the wakes that h2 makes while it holds the lock of the connection;
 //! - `driver.rs`: drives the connection to its end, and watches the peer.
 //!
 //! The connection is that of h2, without the client of hyper around it: the task of a call hands its request to h2 and
@@ -21,9 +22,12 @@ mod observed;
 mod received;
 mod streams;
 mod traffic;
+mod wakes;
 
 use std::{
     fmt,
+    future::poll_fn,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -46,6 +50,7 @@ use self::{
     observed::Observed,
     streams::{Permit, Streams},
     traffic::Traffic,
+    wakes::{DelayableWaker, DelayedWakes},
 };
 use super::{keep_alive::KeepAlive, request::RequestBody, task::Task};
 
@@ -195,8 +200,8 @@ impl FreeStream {
         !self.connection.answered.load(Relaxed)
     }
 
-    /// Sends `request` and waits for the response headers. The request ends at `deadline`, and when the returned guard
-    /// is dropped.
+    /// Sends `request` and waits for the response headers. The request ends when the returned guard is dropped, and at
+    /// `deadline` if its messages are a stream.
     pub(super) async fn send(
         self,
         request: Request<RequestBody>,
@@ -206,8 +211,10 @@ impl FreeStream {
         let guard = ExchangeGuard(exchange.clone());
         let (head, body) = request.into_parts();
         let body = body.into_whole();
-        let sent = shared.sender.clone().send_request(Request::from_parts(head, ()), matches!(body, Ok(None)));
-        let (response, mut stream) = sent.map_err(|error| {
+        let wakes = DelayedWakes::begin();
+        let sent =
+            shared.sender.clone().send_request(Request::from_parts(head, ()), matches!(body, Ok(None)));
+        let (mut response, mut stream) = sent.map_err(|error| {
             // The connection has ended, or has no further stream.
             shared.streams.close();
             Unanswered { error: error.into(), is_unsent: true, is_local: false }
@@ -215,17 +222,22 @@ impl FreeStream {
         exchange.begin(response.stream_id().as_u32());
         match body {
             // The message leaves with the headers. If the stream has ended, the response reports it.
-            Ok(Some(message)) => _ = stream.send_data(message, true),
-            Ok(None) => {}
+            Ok(Some(message)) => {
+                let _ = stream.send_data(message, true);
+                drop(stream);
+            }
+            Ok(None) => drop(stream),
             Err(body) => {
                 let clock = shared.clock.clone();
                 shared.runtime.spawn(send_body(body, stream, exchange.clone(), deadline, clock));
             }
         }
-        match response.await {
+        drop(wakes);
+        let waker = DelayableWaker::new();
+        match poll_fn(|cx| waker.poll(cx, |cx| Pin::new(&mut response).poll(cx))).await {
             Ok(response) => {
                 answered.store(true, Relaxed);
-                Ok((response.map(ReceivedBody::new), guard))
+                Ok((response.map(|stream| ReceivedBody::new(stream, waker)), guard))
             }
             Err(error) => {
                 let is_local = exchange.body_failed();

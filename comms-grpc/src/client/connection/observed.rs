@@ -64,11 +64,7 @@ impl<T> Observed<T> {
 
     /// Records the requests whose headers the connection has begun to write. A write that failed may have been made in
     /// part.
-    fn record_write<'a>(
-        &mut self,
-        result: &io::Result<usize>,
-        slices: impl Iterator<Item = &'a [u8]>,
-    ) {
+    fn record_write<'a>(&mut self, result: &io::Result<usize>, slices: impl Iterator<Item = &'a [u8]>) {
         let mut left = *result.as_ref().unwrap_or(&usize::MAX);
         for slice in slices {
             let (written, _) = slice.split_at(left.min(slice.len()));

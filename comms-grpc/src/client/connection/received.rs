@@ -9,17 +9,20 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http_body::{Body, Frame};
 
+use super::wakes::DelayableWaker;
+
 /// The body of a response. A frame that is read makes room in the flow-control windows for as many bytes. Dropping the
 /// body resets the stream, unless the exchange is complete.
 #[derive(Debug)]
 pub(in crate::client) struct ReceivedBody {
     stream: RecvStream,
     data_ended: bool,
+    waker: DelayableWaker,
 }
 
 impl ReceivedBody {
-    pub(super) const fn new(stream: RecvStream) -> Self {
-        Self { stream, data_ended: false }
+    pub(super) const fn new(stream: RecvStream, waker: DelayableWaker) -> Self {
+        Self { stream, data_ended: false, waker }
     }
 }
 
@@ -28,21 +31,22 @@ impl Body for ReceivedBody {
     type Error = h2::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if !self.data_ended {
-            match ready!(self.stream.poll_data(cx)) {
+        let Self { stream, data_ended, waker } = self.get_mut();
+        if !*data_ended {
+            match ready!(waker.poll(cx, |cx| stream.poll_data(cx))) {
                 Some(Ok(data)) => {
                     // Never fails, because the bytes were received.
-                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    let _ = stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Err(error)) => return Poll::Ready(failure(error)),
-                None => self.data_ended = true,
+                None => *data_ended = true,
             }
         }
-        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+        Poll::Ready(match ready!(waker.poll(cx, |cx| stream.poll_trailers(cx))) {
             Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
             Err(error) => failure(error),
         })

@@ -8,7 +8,7 @@ use comms_core::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, TRANSFER_ENCODING, UPGRADE, USER_AGENT},
+    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT},
 };
 
 pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static(wire::GRPC_TIMEOUT);
@@ -39,6 +39,8 @@ pub(in crate::client) fn write_context(
     if headers.keys().any(|name| OF_CONNECTION.contains(name)) {
         OF_CONNECTION.iter().for_each(|name| _ = headers.remove(name));
     }
+    // HTTP/2 permits no other value, and gRPC requires it.
+    headers.insert(TE, HeaderValue::from_static("trailers"));
     context.deadline = None;
     context.write_request(&mut RequestHeaders(headers), Protocol::Grpc, clock)?;
     // Each attempt replaces the value. The entry is made here, so that the headers of an attempt need not grow.

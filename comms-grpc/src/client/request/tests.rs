@@ -147,7 +147,9 @@ fn headers_of_a_connection_of_http1_are_removed() {
     for name in OF_CONNECTION {
         let mut headers = HeaderMap::new();
         headers.insert(name.clone(), http::HeaderValue::from_static("close"));
+        headers.insert("te", http::HeaderValue::from_static("gzip"));
         write_context(CallContext::root(&clock), &mut headers, &clock).unwrap();
         assert!(!headers.contains_key(&name) && headers.contains_key(TRACEPARENT), "{name}");
+        assert_eq!(headers["te"], "trailers");
     }
 }
