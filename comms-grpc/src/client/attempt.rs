@@ -122,13 +122,14 @@ impl Shared {
         loop {
             let mut endpoints = self.balancer.current();
             if endpoints.is_empty() {
-                endpoints = self.connect(&request, deadline, self.balancer.resolved()).await?;
+                endpoints = Box::pin(self.connect(&request, deadline, self.balancer.resolved())).await?;
             }
             let choice = match self.choose(&endpoints, &request) {
                 Ok(choice) => choice,
                 Err(unusable) => {
                     let wait = self.balancer.wait(&endpoints, unusable, request.head.wait_for_ready);
-                    match self.connect(&request, deadline, wait).await? {
+                    // Boxed, because it is larger than the rest of the attempt, and few attempts wait.
+                    match Box::pin(self.connect(&request, deadline, wait)).await? {
                         Some(choice) => choice,
                         // The endpoints have changed.
                         None => continue,
