@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Reads to the end. Returns the close code.
-    pub(crate) async fn to_end(&mut self, ledger: &mut Ledger) -> u16 {
+    pub(crate) async fn read_to_end(&mut self, ledger: &mut Ledger) -> u16 {
         loop {
             if let Err(code) = self.checked(ledger).await {
                 return code;
