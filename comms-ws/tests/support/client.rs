@@ -138,15 +138,6 @@ impl Client {
         }
     }
 
-    /// Reads to the end. Returns the close code.
-    pub(crate) async fn read_to_end(&mut self, ledger: &mut Ledger) -> u16 {
-        loop {
-            if let Err(code) = self.checked(ledger).await {
-                return code;
-            }
-        }
-    }
-
     pub(crate) async fn send(&mut self, frame: Value) {
         let Self::WebSocket(stream) = self else { panic!("an event stream has no frames of the client") };
         stream.send(Message::text(frame.to_string())).await.unwrap();
