@@ -11,17 +11,11 @@
 //! |---|---|
 //! | the deadline passed before the request was sent | nothing was sent |
 //! | the connection could not be made | nothing was sent |
-//! | hyper cancelled the request, or gave it back | the request was still queued in this process when its connection ended |
-//! | no stream was free before the deadline | the request was not handed to hyper |
-//! | hyper dropped the request before it read the body | the peer has not received a message |
+//! | the connection ended before it wrote a byte of the headers of the request | nothing was sent |
+//! | no stream was free before the deadline | nothing was sent |
 //! | RST_STREAM with REFUSED_STREAM, before response headers | RFC 9113, section 8.7 |
 //! | GOAWAY with a last stream id below the id of the call's stream | RFC 9113, section 6.8. h2 reports a peer's GOAWAY as the error of a stream only to streams above that id. Other streams continue, and fail with an I/O error if the connection is cut |
 //! | the header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) in a response without a body | the server of comms-grpc sets it on a call that it refuses before a handler runs |
-//!
-//! One proof is weaker: if a GOAWAY arrives in the instant in which hyper opens the stream, or while the stream waits
-//! because the peer has just lowered its limit of streams, the peer may have received the headers of the request. The
-//! peer has not received a message then, so only the handler of a client-streaming method can have started, and that
-//! handler was cancelled before its first message.
 
 use std::{error::Error as StdError, fmt, iter, sync::Arc, time::Duration};
 
@@ -75,10 +69,7 @@ impl StdError for Evidence {}
 
 /// Returns whether `error`, a failure of the transport before response headers, proves that no handler ran.
 pub(crate) fn proves_not_executed(error: &(dyn StdError + 'static)) -> bool {
-    error_chain(error).any(|error| {
-        error.downcast_ref().is_some_and(hyper::Error::is_canceled)
-            || error.downcast_ref().is_some_and(is_refused_stream)
-    })
+    error_chain(error).any(|error| error.downcast_ref().is_some_and(is_refused_stream))
 }
 
 fn is_refused_stream(error: &h2::Error) -> bool {

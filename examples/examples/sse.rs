@@ -28,7 +28,6 @@ use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
 };
 
 #[derive(Deserialize)]
@@ -114,7 +113,8 @@ async fn until(stream: &mut TcpStream, text: &str) -> anyhow::Result<String> {
         if so_far.split_once(text).is_some_and(|(_, rest)| text.ends_with('\n') || rest.contains('\n')) {
             return Ok(so_far.into_owned());
         }
-        let count = timeout(Duration::from_secs(10), stream.read_buf(&mut read)).await??;
+        let read_some = stream.read_buf(&mut read);
+        let count = Clock::system().timeout(Duration::from_secs(10), read_some).await??;
         anyhow::ensure!(count > 0, "the server closed the stream");
     }
 }

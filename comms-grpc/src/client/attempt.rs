@@ -11,14 +11,13 @@ use std::{
 use comms_core::{ErrorKind, clock::Clock, context::Context as CallContext};
 use futures::future::BoxFuture;
 use http::Response;
-use hyper::body::Incoming;
 use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::{
     answer::{failure, unknown_encoding},
     balance::{Balancer, Choice, Unusable},
-    connection::{ExchangeGuard, Unanswered},
+    connection::{ExchangeGuard, ReceivedBody, Unanswered},
     endpoint::{Endpoint, InFlight, Unreachable},
     failure::Failure,
     request::{CallRequest, Hedged},
@@ -43,7 +42,7 @@ pub(super) struct Shared {
 }
 
 /// The response of an attempt: its headers, its body, and what ends with the body.
-pub(super) type Answer = Response<(Incoming, Running)>;
+pub(super) type Answer = Response<(ReceivedBody, Running)>;
 
 /// A call whose response has begun. Dropping it ends the request, and the call is no longer in flight.
 pub(super) struct Running {
@@ -123,13 +122,14 @@ impl Shared {
         loop {
             let mut endpoints = self.balancer.current();
             if endpoints.is_empty() {
-                endpoints = self.connect(&request, deadline, self.balancer.resolved()).await?;
+                endpoints = Box::pin(self.connect(&request, deadline, self.balancer.resolved())).await?;
             }
             let choice = match self.choose(&endpoints, &request) {
                 Ok(choice) => choice,
                 Err(unusable) => {
                     let wait = self.balancer.wait(&endpoints, unusable, request.head.wait_for_ready);
-                    match self.connect(&request, deadline, wait).await? {
+                    // Boxed, because it is larger than the rest of the attempt, and few attempts wait.
+                    match Box::pin(self.connect(&request, deadline, wait)).await? {
                         Some(choice) => choice,
                         // The endpoints have changed.
                         None => continue,

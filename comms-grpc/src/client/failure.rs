@@ -118,7 +118,7 @@ impl Failure {
 }
 
 /// Returns the status of a connection that failed in the middle of a response. `late`: the deadline has passed.
-pub(super) fn of_body(error: &hyper::Error, late: bool) -> Status {
+pub(super) fn of_body(error: &h2::Error, late: bool) -> Status {
     let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
     Status::new(code_of(error, late), truncate(&cause))
 }

@@ -12,7 +12,7 @@ use comms_core::Error;
 /// The shortest interval of keep-alive pings that gRFC A8 lets a client use.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The maximum interval and timeout: hyper adds them to an instant, and the kernel counts milliseconds as a signed
+/// The maximum interval and timeout: they are added to an instant, and the kernel counts milliseconds as a signed
 /// 32-bit number.
 pub(super) const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 

@@ -222,8 +222,7 @@ impl Service<Request<Body>> for Channel {
         let mut settings = method.settings;
         settings.idempotent |= request.headers().contains_key(IDEMPOTENCY_KEY);
         let call = Call {
-            policy: method.service.clone(),
-            hedge: method.hedge.clone(),
+            method,
             request,
             prepared,
             replay_limit: core.replay_limit,

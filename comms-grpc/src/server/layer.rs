@@ -3,11 +3,11 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::Future,
     panic::AssertUnwindSafe,
-    pin::pin,
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -21,9 +21,10 @@ use comms_core::{
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response, StatusCode};
 use tonic::{Code, Status, body::Body};
+use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{
     access::logged,
@@ -160,74 +161,104 @@ where
                 return Box::pin(std::future::ready(Ok(failure_response(status))));
             }
         };
-        let (inner, clock) = (self.inner.clone(), self.layer.clock.clone());
-        let timer = DeadlineTimer::new(deadline, clock);
-        Box::pin(run(inner, request, context, timer, metrics))
+        let timer = DeadlineTimer::new(deadline, self.layer.clock.clone());
+        let span = tracing::info_span!(
+            "serve",
+            rpc.method = logged(request.uri().path()).trim_start_matches('/'),
+            // Made only if the span is enabled.
+            trace_id = context.trace.map(|t| t.trace_id()),
+        );
+        let handler = context.clone().scope(Oneshot::new(self.inner.clone(), request));
+        let handler = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone());
+        Box::pin(Running {
+            handler: Some(handler),
+            call: Some(RunningCall { context, span, timer, metrics }),
+        })
     }
 }
 
-async fn run<S, ReqBody, ResBody>(
-    mut inner: S,
-    request: Request<ReqBody>,
+/// The call of a handler until its response or its deadline. An async function would keep a second copy of the request.
+#[pin_project::pin_project]
+struct Running<F> {
+    /// Present until the end, as `call`.
+    #[pin]
+    handler: Option<F>,
+    call: Option<RunningCall>,
+}
+
+struct RunningCall {
     context: CallContext,
-    mut timer: DeadlineTimer,
-    mut metrics: CallMetrics,
-) -> Result<Response<Body>, Infallible>
+    span: Span,
+    timer: DeadlineTimer,
+    metrics: CallMetrics,
+}
+
+impl<F, ResBody, E> Future for Running<F>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>, Error: Into<BoxError>>,
+    F: Future<Output = std::thread::Result<Result<Response<ResBody>, E>>>,
     ResBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    E: Into<BoxError>,
 {
-    let span = tracing::info_span!(
-        "serve",
-        rpc.method = logged(request.uri().path()).trim_start_matches('/'),
-        // Made only if the span is enabled.
-        trace_id = context.trace.map(|t| t.trace_id()),
-    );
-    let handler = context.clone().scope(async {
-        poll_fn(|cx| inner.poll_ready(cx)).await?;
-        inner.call(request).await
-    });
-    let mut handler = pin!(AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()));
-    let result = poll_fn(|cx| match handler.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending => timer.poll(cx).map(|()| None),
-    });
-    let result = match result.await {
-        Some(Ok(Ok(response))) => Ok(response),
-        Some(Ok(Err(error))) => Err(status_of_error(error.into())),
-        Some(Err(panic)) => Err(status_of_panic(&*panic)),
-        None => Err(Status::deadline_exceeded("the handler did not respond before the deadline")),
-    };
-    Ok(match result {
-        Ok(mut response) => {
-            let refusal = response.extensions().get().and_then(Refusal::of);
-            set_proof(response.headers_mut(), refusal);
-            metrics.set_code_from(response.headers());
-            // A body without frames is not polled.
-            if response.body().is_end_stream() {
-                metrics.end_of_stream();
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let (Some(handler), Some(call)) = (this.handler.as_mut().as_pin_mut(), this.call.as_mut()) else {
+            return Poll::Pending;
+        };
+        let result = match handler.poll(cx) {
+            Poll::Ready(Ok(Ok(response))) => Ok(response),
+            Poll::Ready(Ok(Err(error))) => Err(status_of_error(error.into())),
+            Poll::Ready(Err(panic)) => Err(status_of_panic(&*panic)),
+            Poll::Pending => {
+                ready!(call.timer.poll(cx));
+                Err(Status::deadline_exceeded("the handler did not respond before the deadline"))
             }
-            // The path of a route that does not exist makes no label, because a peer can send any path. The fallback of a
-            // router answers such a path with 404 and without a status.
-            let unknown = response.extensions().get::<UnknownMethod>().is_some();
-            let is_answer = response.status() == StatusCode::OK;
-            if is_answer && metrics.code() != Some(Code::Unimplemented) && !unknown {
-                metrics.set_method(metrics.code().is_none_or(|code| code == Code::Ok));
-            } else {
-                metrics.set_known_method();
+        };
+        this.handler.set(None);
+        // Always present.
+        let Some(call) = this.call.take() else { return Poll::Pending };
+        Poll::Ready(Ok(call.respond(result)))
+    }
+}
+
+impl RunningCall {
+    fn respond<B>(self, result: Result<Response<B>, Status>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let Self { context, span, timer, mut metrics } = self;
+        match result {
+            Ok(mut response) => {
+                let refusal = response.extensions().get().and_then(Refusal::of);
+                set_proof(response.headers_mut(), refusal);
+                metrics.set_code_from(response.headers());
+                // A body without frames is not polled.
+                if response.body().is_end_stream() {
+                    metrics.end_of_stream();
+                }
+                // The path of a route that does not exist makes no label, because a peer can send any path. The fallback of a
+                // router answers such a path with 404 and without a status.
+                let unknown = response.extensions().get::<UnknownMethod>().is_some();
+                let is_answer = response.status() == StatusCode::OK;
+                if is_answer && metrics.code() != Some(Code::Unimplemented) && !unknown {
+                    metrics.set_method(metrics.code().is_none_or(|code| code == Code::Ok));
+                } else {
+                    metrics.set_known_method();
+                }
+                if let Some(deadline) = context.deadline {
+                    response.extensions_mut().insert(ResetAfter(deadline.instant()));
+                }
+                response.map(|inner| {
+                    let body = ContextBody::new(inner, context, span);
+                    Body::new(DeadlineBody::new(body, timer, metrics))
+                })
             }
-            if let Some(deadline) = context.deadline {
-                response.extensions_mut().insert(ResetAfter(deadline.instant()));
+            Err(status) => {
+                metrics.set_method(false);
+                metrics.set_code(status.code());
+                failure_response(status)
             }
-            response.map(|inner| {
-                let body = ContextBody::new(inner, context, span);
-                Body::new(DeadlineBody::new(body, timer, metrics))
-            })
         }
-        Err(status) => {
-            metrics.set_method(false);
-            metrics.set_code(status.code());
-            failure_response(status)
-        }
-    })
+    }
 }

@@ -107,9 +107,9 @@ pub fn refused(error: &Error) -> Status {
 /// | any code, with the proof of a [`Channel`](crate::Channel) or of [`refused`] | `NotExecuted`, `Rejected` |
 ///
 /// A [`Channel`](crate::Channel) attaches the proof to the statuses that it returns. The proofs are: the deadline
-/// passed before the request was sent, the connection could not be made, hyper cancelled the request while it was
-/// queued in this process, RST_STREAM with REFUSED_STREAM before response headers, a GOAWAY whose last stream id is
-/// below that of the call, and the header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) of a comms-grpc server. The
+/// passed before the request was sent, the connection could not be made or ended before it wrote a byte of the request,
+/// RST_STREAM with REFUSED_STREAM before response headers, a GOAWAY whose last stream id is below that of the call, and
+/// the header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) of a comms-grpc server. The
 /// channel also attaches a kind if the response was not gRPC, or if it forwards credentials
 /// ([`ChannelBuilder::forwards_credentials`](crate::ChannelBuilder::forwards_credentials)). A status without a proof
 /// never becomes `NotExecuted` or `Rejected`: the peer may have done the work before it sent UNAVAILABLE.

@@ -1,5 +1,5 @@
 //! Starts the system as real processes, uses it over HTTP and WebSocket, and reads its databases.
-#![allow(dead_code, unreachable_pub, reason = "no test target uses all of it")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "no test target uses all of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod client;

@@ -3,12 +3,11 @@
 mod request_limit;
 mod response;
 
-use std::{future::poll_fn, task::Poll, time::Instant};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Instant};
 
 use comms_core::{
     clock::Clock,
     context::{Context, Deadline},
-    resilience::{HedgeService, PolicyService},
 };
 use http::{Request, Response, request::Parts};
 use tonic::{Status, body::Body};
@@ -18,19 +17,15 @@ use tracing::{Instrument, Span};
 use self::{request_limit::RequestLimit, response::ResponseBody};
 use super::{
     answer::HeadStatus,
-    attempt::Attempts,
-    methods::{CallMeter, CallSettings},
+    methods::{CallMeter, CallSettings, Method},
     prepare::Prepared,
     request::{CallRequest, Head, RequestBody},
-    retry::{ByEvidence, HedgedAttempts},
 };
 use crate::deadline_timer::DeadlineTimer;
 
 /// A call before it is sent.
 pub(super) struct Call {
-    pub(super) policy: PolicyService<Attempts, ByEvidence>,
-    /// Present if the method is hedged.
-    pub(super) hedge: Option<HedgeService<HedgedAttempts, ByEvidence>>,
+    pub(super) method: Arc<Method>,
     pub(super) request: Request<Body>,
     pub(super) prepared: Prepared,
     pub(super) replay_limit: usize,
@@ -44,8 +39,7 @@ pub(super) struct Call {
 impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
         let Self {
-            mut policy,
-            hedge,
+            method,
             request,
             prepared,
             replay_limit,
@@ -61,12 +55,15 @@ impl Call {
             let mut request = read(request, replay_limit, deadline, caller, settings)
                 .await
                 .map_err(|status| limit.unsent(status))?;
-            let result = match hedge {
-                Some(mut hedge) if request.hedge(scope) => {
+            let result = match &method.hedge {
+                Some(hedge) if request.hedge(scope) => {
                     let context = Context::default().with_deadline(Deadline::at(deadline));
-                    context.scope(Box::pin(hedge.call(request))).await
+                    context.scope(Box::pin(hedge.clone().call(request))).await
                 }
-                _ => policy.call(request).await,
+                _ => {
+                    let attempts = method.service.clone().call(request);
+                    attempts.await
+                }
             };
             result.map_err(|failure| limit.explain(failure.into_status()))
         };

@@ -7,13 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use tonic::Status;
 
 use crate::{
     client::{
         answer::{HeadStatus, reported},
         attempt::Running,
+        connection::ReceivedBody,
         failure::of_body,
         methods::CallMeter,
     },
@@ -27,7 +27,7 @@ use crate::{
 /// The inner body is then dropped, which ends the HTTP/2 stream and a request that is still sent, and the call is no longer
 /// in flight.
 pub(super) struct ResponseBody {
-    inner: Option<(Incoming, Running)>,
+    inner: Option<(ReceivedBody, Running)>,
     frames: MessageFrames,
     /// The status in the head of a response whose head does not end the stream. It counts if nothing follows.
     head: Option<HeadStatus>,
@@ -38,7 +38,7 @@ pub(super) struct ResponseBody {
 
 impl ResponseBody {
     pub(super) fn new(
-        inner: Incoming,
+        inner: ReceivedBody,
         running: Running,
         head: Option<HeadStatus>,
         timer: DeadlineTimer,

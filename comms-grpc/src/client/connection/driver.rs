@@ -1,77 +1,102 @@
-//! Runs hyper's side of a connection to its end.
+//! Drives a connection to its end, and gives up one whose peer does not answer.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use comms_core::clock::Clock;
-use hyper::client::conn::http2;
+use h2::{Ping, PingPong, client::Connection};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{
-    exchange::{SentBody, drive},
-    streams::Streams,
+use super::{Limits, observed::Observed, streams::Streams, traffic::Traffic, wakes::WakesAfterPoll};
+use crate::client::{
+    keep_alive::{KeepAlive, LONGEST},
+    task::Task,
 };
 
-/// Hands requests to hyper, until the connection has ended.
-///
-/// A request that is queued in the instant in which the connection ends may stay in hyper's queue. hyper gives the
-/// request back when the last sender is dropped, so none is kept.
-pub(super) struct Sender(Mutex<Option<http2::SendRequest<SentBody>>>);
-
-impl Sender {
-    pub(super) fn new(sender: http2::SendRequest<SentBody>) -> Self {
-        Self(Mutex::new(Some(sender)))
-    }
-
-    /// Returns a sender, or `None` after the end of the connection.
-    pub(super) fn get(&self) -> Option<http2::SendRequest<SentBody>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn end(&self) {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // hyper gives requests back here, outside of the lock.
-        drop(last);
-    }
-}
-
-/// Drives a connection to its end. A peer that permits no call for too long gets no further one.
-pub(super) async fn run(
-    driver: impl Future<Output = hyper::Result<()>>,
-    end: EndOnDrop,
-    limit: Duration,
-    clock: Clock,
-) {
-    let starved = async {
-        end.streams.starved(limit, &clock).await;
-        tracing::debug!("a connection is given up: the peer permits no call");
-        end.streams.close();
-        std::future::pending::<()>().await;
-    };
+/// Drives `connection` to its end.
+pub(super) async fn run<T>(connection: Connection<Observed<T>, Bytes>, traffic: Arc<Traffic>, end: EndOnDrop)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     tokio::select! {
-        ended = drive(driver) => {
-            // The calls of the connection report its failure.
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended");
-            }
-        }
-        () = starved => {}
+        biased;
+        // The calls of the connection report its failure.
+        ended = WakesAfterPoll::new(connection) => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended");
+        },
+        () = traffic.gave_up() => {}
     }
+    drop(end);
 }
 
-/// Wakes the calls that wait for a stream, and gives queued requests back, when the connection ends, also at the end of
-/// its runtime.
+/// Wakes the calls that wait for a stream when the connection ends, also at the end of its runtime.
 pub(super) struct EndOnDrop {
     pub(super) streams: Arc<Streams>,
-    pub(super) sender: Weak<Sender>,
+    /// The task that watches the peer.
+    pub(super) _watch: Task,
 }
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.streams.close();
-        if let Some(sender) = self.sender.upgrade() {
-            sender.end();
+    }
+}
+
+/// Watches the peer of a connection: gives the connection up if the peer does not answer a ping, and sends no further call
+/// to a peer that permits none for too long.
+pub(super) async fn watch(
+    pings: Option<PingPong>,
+    streams: Arc<Streams>,
+    traffic: Arc<Traffic>,
+    limits: Limits,
+) {
+    let Limits { keep_alive, connect_timeout, clock } = limits;
+    let starved = async {
+        streams.starved(connect_timeout, &clock).await;
+        tracing::debug!("a connection is given up: the peer permits no call");
+        streams.close();
+        std::future::pending::<()>().await;
+    };
+    // Always present: nothing else takes it.
+    let Some(pings) = pings else { return starved.await };
+    tokio::select! {
+        () = starved => {}
+        () = is_silent(pings, &streams, &traffic, keep_alive, &clock) => {
+            let timeout = keep_alive.timeout;
+            traffic.give_up(format!("keep-alive timed out: the peer did not answer a ping within {timeout:?}"));
+        }
+    }
+}
+
+/// Resolves when the peer has not answered a ping. A ping is sent when nothing was received for the interval, and only
+/// while a call uses the connection.
+async fn is_silent(
+    mut pings: PingPong,
+    streams: &Streams,
+    traffic: &Traffic,
+    keep_alive: KeepAlive,
+    clock: &Clock,
+) {
+    let [interval, timeout] =
+        [keep_alive.interval, keep_alive.timeout].map(|limit: Duration| limit.min(LONGEST));
+    loop {
+        clock.sleep_until(traffic.last_read() + interval).await;
+        if clock.now() < traffic.last_read() + interval {
+            continue;
+        }
+        if !streams.is_in_use() {
+            clock.sleep(interval).await;
+            continue;
+        }
+        let pong = async {
+            pings.send_ping(Ping::opaque())?;
+            poll_fn(|cx| pings.poll_pong(cx)).await
+        };
+        match clock.timeout(timeout, pong).await {
+            Ok(Ok(_)) => {}
+            // The connection has ended.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => return,
         }
     }
 }

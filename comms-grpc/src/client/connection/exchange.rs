@@ -1,15 +1,14 @@
 //! One request and its response on a connection.
-//!
-//! hyper sends a request body in a task of its own. That task does not notice the end of a call after the response
-//! headers, and waits without a limit if the peer does not read the body. So the task of each body ends here with its
-//! exchange.
 
 use std::{
-    cell::RefCell,
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{Relaxed, Release},
+        },
     },
     task::{Context, Poll, ready},
     time::Instant,
@@ -17,56 +16,54 @@ use std::{
 
 use bytes::Bytes;
 use comms_core::clock::Clock;
-use h2::Reason;
+use h2::{Reason, SendStream};
 use http_body::{Body, Frame};
-use hyper::rt::Executor;
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::sync::Notify;
 use tonic::Status;
 
-use super::streams::Permit;
-use crate::client::request::RequestBody;
+use super::{streams::Permit, traffic::Traffic};
+use crate::{client::request::RequestBody, evidence::error_chain};
 
 /// The state of an exchange. Its stream is in use until the last clone is dropped.
 #[derive(Debug)]
 pub(in crate::client) struct Exchange {
-    /// Whether hyper has opened the stream and has begun to read the body.
-    sent: AtomicBool,
-    /// Whether hyper has dropped the body, after its end or a failure.
-    body_dropped: AtomicBool,
+    /// The id of the stream, or 0 before h2 has the request.
+    stream: AtomicU32,
+    traffic: Arc<Traffic>,
     /// Whether the body of the caller failed, which is no failure of the peer.
     body_failed: AtomicBool,
-    ended: AtomicBool,
     end: Notify,
     _permit: Permit,
 }
 
 impl Exchange {
-    pub(super) fn new(permit: Permit) -> Arc<Self> {
-        let [sent, body_dropped, body_failed, ended] = [const { AtomicBool::new(false) }; 4];
-        Arc::new(Self { sent, body_dropped, body_failed, ended, end: Notify::new(), _permit: permit })
+    pub(super) fn new(permit: Permit, traffic: Arc<Traffic>) -> Arc<Self> {
+        let (stream, body_failed) = (AtomicU32::new(0), AtomicBool::new(false));
+        Arc::new(Self { stream, traffic, body_failed, end: Notify::new(), _permit: permit })
     }
 
     /// Returns the state of a request that is not sent, for tests.
     #[cfg(test)]
     pub(in crate::client) fn unsent() -> Option<Arc<Self>> {
-        let streams = super::Streams::new();
+        let (streams, traffic) = (super::Streams::new(), Arc::new(Traffic::new(Clock::system())));
         streams.set_limit(1);
-        streams.try_open().map(Self::new)
+        streams.try_open().map(|permit| Self::new(permit, traffic))
+    }
+
+    /// Records that h2 has the request, which it sends on `stream`.
+    pub(super) fn begin(&self, stream: u32) {
+        self.stream.store(stream, Relaxed);
     }
 
     /// Returns whether a part of the request may have been sent.
     pub(in crate::client) fn is_sent(&self) -> bool {
-        self.sent.load(Relaxed)
+        let stream = self.stream.load(Relaxed);
+        stream > 0 && self.traffic.has_sent(stream)
     }
 
     /// Returns whether the body of the caller failed while it was sent.
     pub(super) fn body_failed(&self) -> bool {
         self.body_failed.load(Relaxed)
-    }
-
-    fn end(&self) {
-        self.ended.store(true, Relaxed);
-        self.end.notify_one();
     }
 }
 
@@ -77,118 +74,88 @@ pub(in crate::client) struct ExchangeGuard(pub(super) Arc<Exchange>);
 
 impl Drop for ExchangeGuard {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.end.notify_one();
     }
 }
 
-/// The body of a request that a connection sends.
-#[derive(Debug)]
-pub(super) struct SentBody {
+/// Sends the messages of `body` on `stream` until its end, its failure, `deadline`, or the end of the exchange.
+pub(super) async fn send_body(
     body: RequestBody,
+    mut stream: SendStream<Bytes>,
     exchange: Arc<Exchange>,
-    /// When a body that may never end ends with its call.
-    deadline: Option<(Clock, Instant)>,
-}
-
-impl SentBody {
-    pub(super) fn new(body: RequestBody, exchange: Arc<Exchange>, deadline: Instant, clock: &Clock) -> Self {
-        let deadline = body.is_stream().then(|| (clock.clone(), deadline));
-        Self { body, exchange, deadline }
-    }
-}
-
-impl Drop for SentBody {
-    fn drop(&mut self) {
-        self.exchange.body_dropped.store(true, Relaxed);
-    }
-}
-
-impl Body for SentBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.exchange.ended.load(Relaxed) {
-            let mut status = Status::cancelled("the call has ended");
-            // The reason of the RST_STREAM that hyper sends.
-            status.set_source(Arc::new(h2::Error::from(Reason::CANCEL)));
-            return Poll::Ready(Some(Err(status)));
-        }
-        if !self.exchange.sent.swap(true, Relaxed) {
-            // Outside of the driver, no task is about to be started for this body.
-            let _ = STARTED
-                .try_with(|started| started.replace(Some((self.exchange.clone(), self.deadline.take()))));
-        }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if matches!(frame, Some(Err(_))) {
-            self.exchange.body_failed.store(true, Relaxed);
-        }
-        Poll::Ready(frame)
-    }
-
-    /// Returns `false` before the first poll. A request without a message would otherwise be sent whole with its headers,
-    /// and [`Exchange::is_sent`] would not show that it was sent.
-    fn is_end_stream(&self) -> bool {
-        self.exchange.is_sent() && self.body.is_end_stream()
-    }
-}
-
-/// An exchange whose body was polled for the first time, and its deadline.
-type Started = Option<(Arc<Exchange>, Option<(Clock, Instant)>)>;
-
-tokio::task_local! {
-    /// The newest exchange of the connection whose driver runs.
-    static STARTED: RefCell<Started>;
-}
-
-/// Runs the driver of a connection, which starts the tasks of its exchanges.
-pub(super) async fn drive<F: Future>(driver: F) -> F::Output {
-    STARTED.scope(RefCell::default(), driver).await
-}
-
-/// Runs the tasks of a connection on the runtime of the channel, whichever runtime makes the call.
-///
-/// The driver polls the body of a request, and then starts a task that sends the rest of it, unless nothing is left.
-#[derive(Debug, Clone)]
-pub(super) struct RuntimeExecutor(pub(super) Handle);
-
-impl<F> Executor<F> for RuntimeExecutor
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        let started = STARTED.try_with(RefCell::take).ok().flatten();
-        // The type of the tasks of each call has room for a whole connection. A box is cheaper than several copies of it.
-        let task = Box::pin(task);
-        match started.filter(|(exchange, _)| !exchange.body_dropped.load(Relaxed)) {
-            Some((exchange, deadline)) => self.0.spawn(until_end(task, exchange, deadline)),
-            None => self.0.spawn(task),
-        };
-    }
-}
-
-/// Runs the task that sends the body of an exchange until it completes or the exchange ends.
-async fn until_end(
-    mut task: Pin<Box<impl Future<Output = ()>>>,
-    exchange: Arc<Exchange>,
-    deadline: Option<(Clock, Instant)>,
+    deadline: Instant,
+    clock: Clock,
 ) {
-    let late = async {
-        match deadline {
-            Some((clock, deadline)) => clock.sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
+    let reason = tokio::select! {
         biased;
-        () = &mut task => return,
-        () = exchange.end.notified() => {}
-        () = late => exchange.end(),
+        result = send_messages(body, &mut stream) => match result {
+            Ok(()) => return,
+            Err(status) => {
+                exchange.body_failed.store(true, Release);
+                reset_reason(&status)
+            }
+        },
+        () = exchange.end.notified() => Reason::CANCEL,
+        // A body may never end.
+        () = clock.sleep_until(deadline) => Reason::CANCEL,
+    };
+    stream.send_reset(reason);
+}
+
+/// Sends the messages of `body`, each when the peer permits at least a part of it.
+///
+/// # Errors
+/// Returns the failure of `body`. The end of the stream is no error here: the response reports it.
+async fn send_messages(mut body: RequestBody, stream: &mut SendStream<Bytes>) -> Result<(), Status> {
+    loop {
+        let message = match poll_fn(|cx| poll_message(&mut body, stream, cx)).await {
+            Next::Message(message) => message,
+            Next::End => {
+                let _ = stream.send_data(Bytes::new(), true);
+                return Ok(());
+            }
+            Next::Failed(status) => return Err(status),
+            Next::Reset => return Ok(()),
+        };
+        if !message.is_empty() {
+            stream.reserve_capacity(1);
+        }
+        while !message.is_empty() && stream.capacity() == 0 {
+            if !matches!(poll_fn(|cx| stream.poll_capacity(cx)).await, Some(Ok(_))) {
+                return Ok(());
+            }
+        }
+        if stream.send_data(message, false).is_err() {
+            return Ok(());
+        }
     }
-    // The body fails now, and hyper resets the stream. A task that waits for the peer to read does not poll the body:
-    // the stream is then reset when the task and the response are dropped.
-    let _ = futures::poll!(task);
+}
+
+/// What follows in a request.
+enum Next {
+    Message(Bytes),
+    End,
+    /// The body of the caller failed.
+    Failed(Status),
+    /// The stream has ended.
+    Reset,
+}
+
+fn poll_message(body: &mut RequestBody, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Next> {
+    if stream.poll_reset(cx).is_ready() {
+        return Poll::Ready(Next::Reset);
+    }
+    let frame = ready!(Pin::new(body).poll_frame(cx));
+    Poll::Ready(match frame.map(|frame| frame.map(Frame::into_data)) {
+        Some(Ok(Ok(message))) => Next::Message(message),
+        Some(Err(status)) => Next::Failed(status),
+        // A request of gRPC has no trailers.
+        Some(Ok(Err(_))) | None => Next::End,
+    })
+}
+
+/// Returns the reason of the RST_STREAM for a body that failed with `status`.
+fn reset_reason(status: &Status) -> Reason {
+    let cause = error_chain(status).find_map(|error| error.downcast_ref::<h2::Error>()?.reason());
+    cause.unwrap_or(Reason::INTERNAL_ERROR)
 }

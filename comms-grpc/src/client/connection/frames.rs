@@ -1,19 +1,24 @@
-//! Reads the headers of the peer's frames, and the settings that limit the number of calls.
+//! Reads the headers of the frames in both directions, and the settings that limit the number of calls.
 //!
-//! hyper applies the settings of a peer, but reports neither a change of them nor a GOAWAY.
+//! h2 applies the settings of a peer, but reports neither a change of them nor a GOAWAY, nor whether it has begun to write a
+//! request.
 
 /// The length of a frame header (RFC 9113, section 4.1).
 const HEADER: usize = 9;
 /// The length of one setting: an id of two bytes and a value of four (RFC 9113, section 6.5.1).
 const SETTING: usize = 6;
 
+/// The length of the preface of a client (RFC 9113, section 3.4).
+const PREFACE: usize = 24;
+
+const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const ACK: u8 = 1;
 /// SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2).
 const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
 
-/// What the peer has sent.
+/// What one side has sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// The first frame is not SETTINGS, so the peer does not speak HTTP/2 (RFC 9113, section 3.4).
@@ -22,9 +27,11 @@ pub(super) enum Event {
     Settings(Option<u32>),
     /// The peer takes no further stream on this connection.
     GoAway,
+    /// The header of a HEADERS frame, with the id of its stream.
+    Headers(u32),
 }
 
-/// The position in the bytes of the peer.
+/// The position in the bytes of one side.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     header: Buffer<HEADER>,
@@ -37,7 +44,15 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Reads `bytes`, and reports each frame of interest when its last byte has arrived.
+    /// Returns the start of the bytes of a client.
+    pub(super) fn of_client() -> Self {
+        // The preface counts as the payload of a frame that is not of interest.
+        let header = Buffer { bytes: [0; HEADER], filled: HEADER };
+        Self { header, left: PREFACE, speaks: true, ..Self::default() }
+    }
+
+    /// Reads `bytes`, and reports each frame of interest: HEADERS when the header of the frame is complete, other frames
+    /// when their last byte was read.
     pub(super) fn read(&mut self, mut bytes: &[u8], mut report: impl FnMut(Event)) {
         while !bytes.is_empty() {
             if !self.header.is_full() {
@@ -45,8 +60,11 @@ impl Frames {
                 if !self.header.is_full() {
                     return;
                 }
-                let [a, b, c, kind, ..] = self.header.bytes;
+                let [a, b, c, kind, _, stream @ ..] = self.header.bytes;
                 self.left = u32::from_be_bytes([0, a, b, c]) as usize;
+                if kind == HEADERS {
+                    report(Event::Headers(u32::from_be_bytes(stream)));
+                }
                 if !self.speaks && kind != SETTINGS {
                     report(Event::OtherProtocol);
                 }
@@ -155,6 +173,18 @@ mod tests {
         let expected: Vec<_> = settings.into_iter().chain([Event::GoAway]).collect();
         for size in 1..=bytes.len() {
             assert_eq!(read(&bytes, size), expected, "pieces of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn the_stream_of_headers_is_reported_with_the_header_of_the_frame() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let request = [0, 0, 7, HEADERS, 4, 0, 0, 1, 3, 1, 2, 3];
+        let bytes = [&preface[..], &frame(SETTINGS, 0, &[]), &request].concat();
+        for size in 1..=bytes.len() {
+            let (mut frames, mut events) = (Frames::of_client(), Vec::new());
+            bytes.chunks(size).for_each(|piece| frames.read(piece, |event| events.push(event)));
+            assert_eq!(events, [Event::Settings(None), Event::Headers(259)], "pieces of {size} bytes");
         }
     }
 

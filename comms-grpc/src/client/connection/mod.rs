@@ -6,18 +6,28 @@
 //! The files:
 //! - `mod.rs`: opens the connection, and sends requests;
 //! - `observed.rs`, `frames.rs`: observe the settings and the GOAWAY of the peer;
+//! - `traffic.rs`: what the connection has sent and received;
 //! - `streams.rs`: the calls that the peer permits at the same time;
-//! - `exchange.rs`: one request and its response;
-//! - `driver.rs`: runs hyper's side of the connection to its end.
+//! - `exchange.rs`, `received.rs`: one request and its response;
+//! - `wakes.rs`: delays the wakes that h2 makes while it holds the lock of the connection;
+//! - `driver.rs`: drives the connection to its end, and watches the peer.
+//!
+//! The connection is that of h2, without the client of hyper around it: the task of a call hands its request to h2 and
+//! reads the response, so that a call of one message starts no task, and its headers and its message are written at once.
 
 mod driver;
 mod exchange;
 mod frames;
 mod observed;
+mod received;
 mod streams;
+mod traffic;
+mod wakes;
 
 use std::{
     fmt,
+    future::poll_fn,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -25,36 +35,38 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use comms_core::{BoxError, clock::Clock};
+use h2::client::SendRequest;
 use http::{Request, Response};
-use hyper::{body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
 };
 
 use self::{
-    driver::{EndOnDrop, Sender, run},
-    exchange::{RuntimeExecutor, SentBody},
+    driver::{EndOnDrop, run, watch},
+    exchange::send_body,
     observed::Observed,
     streams::{Permit, Streams},
+    traffic::Traffic,
+    wakes::{DelayableWaker, DelayedWakes},
 };
-use super::{
-    keep_alive::{KeepAlive, LONGEST},
-    request::RequestBody,
-};
+use super::{keep_alive::KeepAlive, request::RequestBody, task::Task};
 
 pub(super) use exchange::{Exchange, ExchangeGuard};
+pub(super) use received::ReceivedBody;
 
 /// The maximum size of response headers or trailers in bytes: room for a status message of 256 KiB, percent-encoded in
-/// full. Above hyper's default of 16 KiB, the call would lose its status, and other calls on the connection would fail.
+/// full. Above a limit of 16 KiB, the call would lose its status, and other calls on the connection would fail.
 const HEADER_LIST: u32 = 1024 * 1024;
 
 /// The bytes of one response, and of all responses of a connection, that no caller has read. Responses that are not read
 /// leave room for others.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+/// The bytes of one request body that wait for the peer, beyond the message that is sent.
+const SEND_BUFFER: usize = 1024 * 1024;
 
 /// The time limits of a connection.
 #[derive(Debug, Clone)]
@@ -76,8 +88,10 @@ pub(super) struct Connection {
 }
 
 struct Shared {
-    sender: Arc<Sender>,
+    sender: SendRequest<Bytes>,
     streams: Arc<Streams>,
+    traffic: Arc<Traffic>,
+    runtime: Handle,
     opened: Instant,
     clock: Clock,
 }
@@ -111,22 +125,20 @@ impl Connection {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Limits { keep_alive, connect_timeout, clock } = limits;
-        let streams = Streams::new();
-        let (io, peer_spoke) = Observed::new(io, streams.clone());
-        let (sender, driver) = http2::Builder::new(RuntimeExecutor(runtime.clone()))
-            .timer(TokioTimer::new())
-            .keep_alive_interval(keep_alive.interval.min(LONGEST))
-            .keep_alive_timeout(keep_alive.timeout.min(LONGEST))
-            .keep_alive_while_idle(false)
+        let (connect_timeout, clock) = (limits.connect_timeout, limits.clock.clone());
+        let (streams, traffic) = (Streams::new(), Arc::new(Traffic::new(clock.clone())));
+        let (io, peer_spoke) = Observed::new(io, streams.clone(), traffic.clone());
+        let (sender, mut connection) = h2::client::Builder::new()
             .max_header_list_size(HEADER_LIST)
-            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .handshake(TokioIo::new(io))
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_push(false)
+            .handshake(io)
             .await?;
-        let sender = Arc::new(Sender::new(sender));
-        let end = EndOnDrop { streams: streams.clone(), sender: Arc::downgrade(&sender) };
-        runtime.spawn(run(driver, end, connect_timeout, clock.clone()));
+        let watch = watch(connection.ping_pong(), streams.clone(), traffic.clone(), limits);
+        let end = EndOnDrop { streams: streams.clone(), _watch: Task::spawn(runtime, watch) };
+        runtime.spawn(run(connection, traffic.clone(), end));
         peer_spoke.await.map_err(|_| "the peer closed the connection before its HTTP/2 settings")??;
         tokio::select! {
             // Also if the connection has ended: a server may close any connection in order.
@@ -135,12 +147,14 @@ impl Connection {
                 return Err("the peer permits no call: its SETTINGS_MAX_CONCURRENT_STREAMS is 0".into());
             }
         }
-        Ok(Self { shared: Arc::new(Shared { sender, streams, opened, clock }), answered })
+        let runtime = runtime.clone();
+        let shared = Shared { sender, streams, traffic, runtime, opened, clock };
+        Ok(Self { shared: Arc::new(shared), answered })
     }
 
     /// Returns whether the connection takes no further call.
     pub(super) fn is_closed(&self) -> bool {
-        self.shared.streams.is_closed() || self.shared.sender.get().is_none_or(|sender| sender.is_closed())
+        self.shared.streams.is_closed()
     }
 
     /// Returns the number of streams that the peer permits at the same time.
@@ -170,7 +184,8 @@ impl Connection {
     }
 
     fn reserved(self, permit: Permit) -> FreeStream {
-        FreeStream { connection: self, exchange: Exchange::new(permit) }
+        let exchange = Exchange::new(permit, self.shared.traffic.clone());
+        FreeStream { connection: self, exchange }
     }
 }
 
@@ -185,37 +200,50 @@ impl FreeStream {
         !self.connection.answered.load(Relaxed)
     }
 
-    /// Sends `request` and waits for the response headers. The request ends at `deadline`, and when the returned guard
-    /// is dropped.
+    /// Sends `request` and waits for the response headers. The request ends when the returned guard is dropped, and at
+    /// `deadline` if its messages are a stream.
     pub(super) async fn send(
         self,
         request: Request<RequestBody>,
         deadline: Instant,
-    ) -> Result<(Response<Incoming>, ExchangeGuard), Unanswered> {
+    ) -> Result<(Response<ReceivedBody>, ExchangeGuard), Unanswered> {
         let Self { connection: Connection { shared, answered }, exchange } = self;
         let guard = ExchangeGuard(exchange.clone());
-        let request = request.map(|body| SentBody::new(body, exchange.clone(), deadline, &shared.clock));
-        let Some(mut sender) = shared.sender.get() else {
-            return Err(Unanswered {
-                error: "the connection has ended".into(),
-                is_unsent: true,
-                is_local: false,
-            });
-        };
-        let response = sender.try_send_request(request);
-        drop(sender);
-        match response.await {
+        let (head, body) = request.into_parts();
+        let body = body.into_whole();
+        let wakes = DelayedWakes::begin();
+        let sent =
+            shared.sender.clone().send_request(Request::from_parts(head, ()), matches!(body, Ok(None)));
+        let (mut response, mut stream) = sent.map_err(|error| {
+            // The connection has ended, or has no further stream.
+            shared.streams.close();
+            Unanswered { error: error.into(), is_unsent: true, is_local: false }
+        })?;
+        exchange.begin(response.stream_id().as_u32());
+        match body {
+            // The message leaves with the headers. If the stream has ended, the response reports it.
+            Ok(Some(message)) => {
+                let _ = stream.send_data(message, true);
+                drop(stream);
+            }
+            Ok(None) => drop(stream),
+            Err(body) => {
+                let clock = shared.clock.clone();
+                shared.runtime.spawn(send_body(body, stream, exchange.clone(), deadline, clock));
+            }
+        }
+        drop(wakes);
+        let waker = DelayableWaker::new();
+        match poll_fn(|cx| waker.poll(cx, |cx| Pin::new(&mut response).poll(cx))).await {
             Ok(response) => {
                 answered.store(true, Relaxed);
-                Ok((response, guard))
+                Ok((response.map(|stream| ReceivedBody::new(stream, waker)), guard))
             }
-            Err(unanswered) => {
-                let was_returned = unanswered.message().is_some();
-                let error = unanswered.into_error();
-                // hyper drops a request that waits for a free stream, with this error, when the connection ends.
-                let was_dropped = error.is_user() && !exchange.is_sent();
-                let is_unsent = was_returned || error.is_canceled() || was_dropped;
-                Err(Unanswered { error: error.into(), is_unsent, is_local: exchange.body_failed() })
+            Err(error) => {
+                let is_local = exchange.body_failed();
+                let reason = shared.traffic.reason().map(BoxError::from);
+                let error = reason.unwrap_or_else(|| error.into());
+                Err(Unanswered { error, is_unsent: !is_local && !exchange.is_sent(), is_local })
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The byte stream of a connection, whose incoming frames are observed.
+//! The byte stream of a connection, whose frames are observed in both directions.
 
 use std::{
     io,
@@ -15,31 +15,35 @@ use tokio::{
 use super::{
     frames::{Event, Frames},
     streams::Streams,
+    traffic::Traffic,
 };
 
 /// Resolves when the peer has sent its settings. Resolves to an error if its first frame is not SETTINGS, or a read
 /// fails before.
 pub(super) type PeerSpoke = oneshot::Receiver<io::Result<()>>;
 
-/// A byte stream that passes the limits of the peer on to the streams of the connection.
+/// A byte stream that passes the limits of the peer on to the streams of the connection, and records its traffic.
 pub(super) struct Observed<T> {
     io: T,
-    frames: Frames,
+    received: Frames,
+    sent: Frames,
     streams: Arc<Streams>,
+    traffic: Arc<Traffic>,
     report: Option<oneshot::Sender<io::Result<()>>>,
     /// Whether the peer has closed its side for reading, so that nothing more is written.
     is_write_broken: bool,
 }
 
 impl<T> Observed<T> {
-    pub(super) fn new(io: T, streams: Arc<Streams>) -> (Self, PeerSpoke) {
+    pub(super) fn new(io: T, streams: Arc<Streams>, traffic: Arc<Traffic>) -> (Self, PeerSpoke) {
         let (report, spoke) = oneshot::channel();
-        (Self { io, frames: Frames::default(), streams, report: Some(report), is_write_broken: false }, spoke)
+        let (received, sent, report) = (Frames::default(), Frames::of_client(), Some(report));
+        (Self { io, received, sent, streams, traffic, report, is_write_broken: false }, spoke)
     }
 
     fn observe(&mut self, bytes: &[u8]) {
         let (streams, report) = (&self.streams, &mut self.report);
-        self.frames.read(bytes, |event| match event {
+        self.received.read(bytes, |event| match event {
             Event::OtherProtocol => {
                 let text = "the peer does not speak HTTP/2: check the port and the protocol";
                 spoke(report, Err(io::Error::new(io::ErrorKind::InvalidData, text)));
@@ -54,11 +58,25 @@ impl<T> Observed<T> {
                 spoke(report, Ok(()));
             }
             Event::GoAway => streams.close(),
+            Event::Headers(_) => {}
         });
     }
-}
 
-impl<T> Observed<T> {
+    /// Records the requests whose headers the connection has begun to write. A write that failed may have been made in
+    /// part.
+    fn record_write<'a>(&mut self, result: &io::Result<usize>, slices: impl Iterator<Item = &'a [u8]>) {
+        let mut left = *result.as_ref().unwrap_or(&usize::MAX);
+        for slice in slices {
+            let (written, _) = slice.split_at(left.min(slice.len()));
+            left -= written.len();
+            self.sent.read(written, |event| {
+                if let Event::Headers(stream) = event {
+                    self.traffic.send_headers(stream);
+                }
+            });
+        }
+    }
+
     /// Returns `result`, or `lost` if the peer has closed the connection.
     ///
     /// A server may close the socket right after its GOAWAY. h2 gives up the connection at the first write that fails, and
@@ -96,8 +114,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
         if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, buf)) {
             // The reason for which the peer refuses the connection, such as an alert of TLS.
             spoke(&mut self.report, Err(io::Error::new(error.kind(), error.to_string())));
+            self.streams.close();
             return Poll::Ready(Err(error));
         }
+        if buf.filled().len() == before {
+            // The peer has closed the connection. h2 may take long to end it, if what it has still to write is blocked.
+            self.streams.close();
+        }
+        self.traffic.receive();
         self.observe(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -109,6 +133,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let result = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        self.record_write(&result, std::iter::once(bytes));
         Poll::Ready(self.written(result, bytes.len()))
     }
 
@@ -122,6 +147,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
             return Poll::Ready(Ok(length));
         }
         let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
+        self.record_write(&result, slices.iter().map(|slice| &**slice));
         Poll::Ready(self.written(result, length))
     }
 

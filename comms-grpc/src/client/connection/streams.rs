@@ -17,8 +17,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// The streams of one connection.
 ///
-/// hyper queues a request beyond SETTINGS_MAX_CONCURRENT_STREAMS without a bound, and opens its stream also after its
-/// caller has given up. A request is therefore handed to hyper only with a permit.
+/// h2 queues requests beyond SETTINGS_MAX_CONCURRENT_STREAMS without a bound. A request is therefore handed to h2 only with
+/// a permit.
 #[derive(Debug)]
 pub(super) struct Streams {
     free: Semaphore,
@@ -55,6 +55,11 @@ impl Streams {
     /// Returns the maximum number of streams.
     pub(super) fn limit(&self) -> usize {
         *self.limit.borrow()
+    }
+
+    /// Returns whether a call uses a stream.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.free.available_permits() < self.limit() || self.excess.load(Relaxed) > 0
     }
 
     /// Returns a free stream, or `None` if all are in use, other calls wait, or the connection takes no further call.

@@ -15,7 +15,6 @@ use comms_core::clock::Clock;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body::Frame;
-use hyper::body::Incoming;
 use tokio::sync::watch;
 use tonic::{Code, Status, body::Body};
 use tonic_health::pb::{
@@ -26,7 +25,7 @@ use tower_service::Service;
 use super::{Endpoint, Settings, TRIAL};
 use crate::{
     client::{
-        connection::{Connection, ExchangeGuard},
+        connection::{Connection, ExchangeGuard, ReceivedBody},
         keep_alive::LONGEST,
         request::RequestBody,
         task::Task,
@@ -206,18 +205,18 @@ struct Transport {
 
 /// The reports of one watch. Dropping them ends the watch.
 struct Reports {
-    body: Incoming,
+    body: ReceivedBody,
     _running: ExchangeGuard,
 }
 
 impl http_body::Body for Reports {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = h2::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 }

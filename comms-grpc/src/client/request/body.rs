@@ -59,6 +59,14 @@ impl RequestBody {
         matches!(self.0, Kind::Whole(_))
     }
 
+    /// Returns the message of a body that is kept whole, if it has one, or else the body.
+    pub(in crate::client) fn into_whole(self) -> Result<Option<Bytes>, Self> {
+        match self.0 {
+            Kind::Whole(message) => Ok(message),
+            kind => Err(Self(kind)),
+        }
+    }
+
     /// Returns the body of a further attempt, or `None` if the beginning was longer than the limit and is gone.
     pub(in crate::client) fn replay(&self) -> Option<Self> {
         match &self.0 {
@@ -66,11 +74,6 @@ impl RequestBody {
             Kind::Stream(stream) => stream.replay().map(|stream| Self(Kind::Stream(stream))),
             Kind::Gone => None,
         }
-    }
-
-    /// Returns whether the body has several messages, and may never end.
-    pub(in crate::client) const fn is_stream(&self) -> bool {
-        matches!(self.0, Kind::Stream(_))
     }
 
     /// Returns the body to send. This body stays, unless it cannot be sent again.

@@ -6,7 +6,10 @@ use comms_core::{
     context::{Context, Protocol},
     wire,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header::USER_AGENT};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT},
+};
 
 pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static(wire::GRPC_TIMEOUT);
 pub(in crate::client) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(wire::IDEMPOTENCY_KEY);
@@ -16,12 +19,28 @@ const AGENT: &str = concat!("comms-grpc/", env!("CARGO_PKG_VERSION"));
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static(wire::TRACEPARENT);
 
-/// Writes the trace, the ids and the priority of `context`. Each attempt writes its own deadline.
+/// The headers that concern one connection of HTTP/1. A request of HTTP/2 with one of them is malformed (RFC 9113, section
+/// 8.2.2).
+pub(super) const OF_CONNECTION: [HeaderName; 5] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Removes the headers that HTTP/2 does not permit, and writes the trace, the ids and the priority of `context`. Each attempt writes its own deadline.
 pub(in crate::client) fn write_context(
     mut context: Context,
     headers: &mut HeaderMap,
     clock: &Clock,
 ) -> Result<(), Error> {
+    // Compares the name of each header, which takes less time than five look-ups.
+    if headers.keys().any(|name| OF_CONNECTION.contains(name)) {
+        OF_CONNECTION.iter().for_each(|name| _ = headers.remove(name));
+    }
+    // HTTP/2 permits no other value, and gRPC requires it.
+    headers.insert(TE, HeaderValue::from_static("trailers"));
     context.deadline = None;
     context.write_request(&mut RequestHeaders(headers), Protocol::Grpc, clock)?;
     // Each attempt replaces the value. The entry is made here, so that the headers of an attempt need not grow.

@@ -15,7 +15,7 @@ use tonic::{Status, body::Body};
 
 use super::{
     CallRequest, Head, Origin, RequestBody,
-    headers::{GRPC_TIMEOUT, TRACEPARENT},
+    headers::{GRPC_TIMEOUT, OF_CONNECTION, TRACEPARENT},
     write_context,
 };
 
@@ -137,5 +137,19 @@ fn values_of_a_call_are_in_the_header_table_only_in_the_first_requests_of_a_conn
         let request = request.http(&origin, is_first, deadline, &clock).unwrap();
         let indexed = [GRPC_TIMEOUT, TRACEPARENT].map(|name| !request.headers()[name].is_sensitive());
         assert_eq!(indexed, [timeout_indexed, trace_indexed], "{is_first} {left}");
+    }
+}
+
+/// h2 refuses a request with such a header.
+#[test]
+fn headers_of_a_connection_of_http1_are_removed() {
+    let clock = Clock::manual(Duration::from_secs(1));
+    for name in OF_CONNECTION {
+        let mut headers = HeaderMap::new();
+        headers.insert(name.clone(), http::HeaderValue::from_static("close"));
+        headers.insert("te", http::HeaderValue::from_static("gzip"));
+        write_context(CallContext::root(&clock), &mut headers, &clock).unwrap();
+        assert!(!headers.contains_key(&name) && headers.contains_key(TRACEPARENT), "{name}");
+        assert_eq!(headers["te"], "trailers");
     }
 }

@@ -18,7 +18,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(super) struct Settings {
     /// Browser origins whose pages may open a session. The origins of this process are added to the list.
     pub(super) origins: Vec<String>,
-    /// The secrets that sign cursors and tickets. The first signs, all verify.
+    /// The secrets that sign cursors and tickets. The first signs, all verify. Without a default, because the printed
+    /// configuration hides the value and must stay readable.
+    #[serde(default)]
     pub(super) cursor_keys: Vec<String>,
     /// The maximum number of sessions of one address.
     max_sessions_per_address: usize,
