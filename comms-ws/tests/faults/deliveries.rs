@@ -37,7 +37,7 @@ async fn clients(node: &Server, count: usize) -> Vec<(Client, Ledger)> {
     for index in 0..count {
         let mut ledger = Ledger::default();
         let open = Open::of("ann").topic(TOPIC);
-        let mut client = Client::open(node.address, Transport::ALL[index % 3], &open).await;
+        let mut client = Client::open(node.address, Transport::ALL[index % 4], &open).await;
         client.checked(&mut ledger).await.unwrap();
         clients.push((client, ledger));
     }
@@ -167,7 +167,7 @@ async fn clients_that_hop_between_nodes_that_are_behind_have_each_message_once()
             clients.spawn(async move {
                 let (mut ledger, mut open) = (Ledger::default(), Open::of("ann").topic(TOPIC));
                 for hop in 0..16 {
-                    let transport = Transport::ALL[(index + hop) % 3];
+                    let transport = Transport::ALL[(index + hop) % 4];
                     let mut client = Client::open(addresses[hop % 2], transport, &open).await;
                     for _ in 0..1 + (index + hop) % 7 {
                         client.checked(&mut ledger).await.unwrap();
