@@ -111,7 +111,7 @@ async fn sessions_that_end_in_an_outage_leave_nothing() {
         let mut clients = Vec::new();
         for index in 0..100 {
             let open = Open::of("ann").topic(format!("public/{index}"));
-            clients.push(Client::open(server.address, Transport::ALL[index % 3], &open).await);
+            clients.push(Client::open(server.address, Transport::ALL[index % 4], &open).await);
         }
         server.until("all have connected", |stats| stats.sessions == 100).await;
         drop(clients);

@@ -74,7 +74,7 @@ async fn reconnect(address: std::net::SocketAddr, seed: u64) -> Ledger {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut ledger = Ledger::default();
     for _ in 0..12 {
-        let transport = Transport::ALL[random.next_u64() as usize % 3];
+        let transport = Transport::ALL[random.next_u64() as usize % 4];
         let mut open = Open::of("ann").topic(TOPIC);
         if ledger.offset(TOPIC).is_some() {
             open = open.cursor(ledger.cursor());
