@@ -41,6 +41,7 @@ struct Shared {
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
     receivers: Vec<Weak<dyn Receiver>>,
     /// The topics that were published to.
@@ -85,16 +86,7 @@ impl Memory {
     }
 
     fn with_max_bytes(clock: Clock, max_bytes: usize) -> Self {
-        let state = State {
-            receivers: Vec::new(),
-            topics: HashMap::new(),
-            seed: u64::from_be_bytes(clock.random()),
-            used: VecDeque::new(),
-            uses: 0,
-            bytes: 0,
-            claims: HashMap::new(),
-            claims_by_age: VecDeque::new(),
-        };
+        let state = State { seed: u64::from_be_bytes(clock.random()), ..State::default() };
         Self(Arc::new(Shared { clock, max_bytes, state: Mutex::new(state) }))
     }
 

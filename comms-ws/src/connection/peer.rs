@@ -31,10 +31,6 @@ impl Peer {
         self.lock().as_deref().map(str::to_owned)
     }
 
-    pub(crate) fn is(&self, principal: &str) -> bool {
-        self.lock().as_deref() == Some(principal)
-    }
-
     pub(crate) fn set_principal(&self, principal: &Arc<str>) {
         *self.lock() = Some(principal.clone());
     }

@@ -151,9 +151,9 @@ impl Hub {
     /// Ends the sessions of `principal` on this node with [`close::FORBIDDEN`](crate::close::FORBIDDEN). Returns their
     /// number.
     pub fn disconnect(&self, principal: &str) -> usize {
-        let connections = self.0.registry.connections();
-        let own = connections.iter().filter(|connection| connection.peer.is(principal));
-        own.map(|connection| connection.close(Close::DISCONNECTED)).count()
+        let (open, in_handshake) = self.0.registry.disconnect(principal);
+        open.iter().for_each(|connection| connection.close(Close::DISCONNECTED));
+        open.len() + in_handshake
     }
 
     /// Shuts the hub down: refuses further sessions, and closes the open ones in stages, so that their clients do not

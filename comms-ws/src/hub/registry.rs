@@ -20,11 +20,21 @@ pub(crate) struct Registry {
 
 #[derive(Default)]
 struct State {
-    sessions: HashMap<u64, Weak<Connection>>,
+    sessions: HashMap<u64, Slot>,
     by_principal: HashMap<Arc<str>, usize>,
     by_address: HashMap<IpAddr, usize>,
     next: u64,
     draining: bool,
+}
+
+/// A session of the registry.
+#[derive(Default)]
+struct Slot {
+    /// Set after the handshake.
+    connection: Weak<Connection>,
+    principal: Option<Arc<str>>,
+    /// The sessions of the principal were ended during the handshake.
+    is_disconnected: bool,
 }
 
 /// The permit of a session. Dropping it releases the session's share of the limits, also after a handshake that failed.
@@ -72,7 +82,7 @@ impl Registry {
         }
         let id = state.next;
         state.next += 1;
-        state.sessions.insert(id, Weak::new());
+        state.sessions.insert(id, Slot { principal: principal.cloned(), ..Slot::default() });
         self.meters.sessions(state.sessions.len());
         let (registry, principal) = (self.clone(), principal.cloned());
         Ok(Admission { registry, principal, address, id, _open: self.open.token() })
@@ -95,7 +105,24 @@ impl Registry {
     }
 
     pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
-        self.lock().sessions.values().filter_map(Weak::upgrade).collect()
+        self.lock().sessions.values().filter_map(|slot| slot.connection.upgrade()).collect()
+    }
+
+    /// Returns the connections of `principal`, to be closed, and the number of its sessions that are in the handshake, which
+    /// are closed after it.
+    pub(super) fn disconnect(&self, principal: &str) -> (Vec<Arc<Connection>>, usize) {
+        let mut state = self.lock();
+        let (mut open, mut in_handshake) = (Vec::new(), 0);
+        for slot in state.sessions.values_mut().filter(|slot| slot.principal.as_deref() == Some(principal)) {
+            match slot.connection.upgrade() {
+                Some(connection) => open.push(connection),
+                None => {
+                    slot.is_disconnected = true;
+                    in_handshake += 1;
+                }
+            }
+        }
+        (open, in_handshake)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -108,9 +135,13 @@ impl Registry {
 }
 
 impl Admission {
-    /// Sets the connection of the session, so that a drain reaches it.
-    pub(crate) fn set_connection(&self, connection: &Arc<Connection>) {
-        self.registry.lock().sessions.insert(self.id, Arc::downgrade(connection));
+    /// Sets the connection of the session, so that a drain reaches it. Returns `false` if the sessions of its principal were
+    /// ended during the handshake.
+    pub(crate) fn set_connection(&self, connection: &Arc<Connection>) -> bool {
+        let mut state = self.registry.lock();
+        let slot = state.sessions.entry(self.id).or_default();
+        slot.connection = Arc::downgrade(connection);
+        !slot.is_disconnected
     }
 
     /// Counts the session for `principal`, who has authenticated.
@@ -120,6 +151,7 @@ impl Admission {
             return Err(Refusal::Principal);
         }
         *state.by_principal.entry(principal.clone()).or_default() += 1;
+        state.sessions.entry(self.id).or_default().principal = Some(principal.clone());
         drop(state);
         self.principal = Some(principal.clone());
         Ok(())

@@ -76,6 +76,16 @@ impl Message {
         message
     }
 
+    /// Creates a frame of the hub for one session, which takes its place among the messages of `topic` after `position`.
+    pub(crate) fn control(
+        topic: Arc<Topic>,
+        position: Option<Position>,
+        text: Bytes,
+        meters: &Arc<Meters>,
+    ) -> Self {
+        Self::new(topic, position, None, text, meters)
+    }
+
     fn new(
         topic: Arc<Topic>,
         position: Option<Position>,

@@ -185,8 +185,7 @@ impl Join {
                 self.reached = Some(last);
             }
         }
-        let subscriber =
-            Subscriber { member: self.member.clone(), since: self.reached, filter: self.filter.clone() };
+        let subscriber = Subscriber::new(self.member.clone(), self.reached, self.filter.clone());
         if let Some(shard) = self.hub.shard_of(self.member.connection.id) {
             shard.subscribe(&self.topic, subscriber);
         }

@@ -73,7 +73,9 @@ impl Link {
     }
 
     fn new(hub: Arc<HubState>, connection: Arc<Connection>, admission: Admission) -> Self {
-        admission.set_connection(&connection);
+        if !admission.set_connection(&connection) {
+            connection.close(Close::DISCONNECTED);
+        }
         let first_ping = hub.next_ping(hub.now());
         hub.watch.add(&connection, first_ping);
         // A drain that began before the connection was registered has not seen it.

@@ -6,11 +6,11 @@ use std::sync::{
 };
 
 use crate::{
-    connection::{Connection, Item, Member},
+    connection::{Connection, Member},
     cursor,
     hub::state::HubState,
+    message::Message,
     protocol::{JoinedTopic, ServerFrame},
-    shard::Subscriber,
     topic::{Filter, Topic},
 };
 
@@ -56,16 +56,18 @@ impl Membership {
 
     /// Gives a session that takes part in the topic another filter, and confirms it to the client.
     pub(super) fn change_filter(&self, filter: Filter) {
-        let (hub, topic, member) = (&self.hub, &self.topic, &self.member);
-        // Under the lock of the feed, so that the cursor of the confirmation is that of the last message.
+        let (hub, topic) = (&self.hub, &self.topic);
+        // Under the lock of the feed, so that the cursor of the confirmation is that of the last message. The confirmation
+        // takes its place in the turn of the topic, after the messages for which the filter before is in force.
         let feed = topic.feed.lock();
         let cursor = feed.last.map(|position| cursor::token(&hub.cursor_keys, &topic.name, position));
         let sparse = topic.options.is_sparse(!filter.is_empty());
         let joined = JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse };
-        member.send(Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined]));
+        let text = ServerFrame::Subscribed(&joined).encode();
+        let confirmation = Message::control(topic.clone(), feed.last, text, &hub.meters);
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        if let Some(shard) = hub.shard_of(member.connection.id) {
-            shard.subscribe(topic, Subscriber { member: member.clone(), since: None, filter });
+        if let Some(shard) = hub.shard_of(self.member.connection.id) {
+            shard.change_filter(&topic.name, self.member.connection.id, filter, Arc::new(confirmation));
         }
     }
 }

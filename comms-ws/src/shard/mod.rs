@@ -24,7 +24,12 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{connection::Connection, hub::meters::Meters, message::Message, topic::Topic};
+use crate::{
+    connection::Connection,
+    hub::meters::Meters,
+    message::Message,
+    topic::{Filter, Topic},
+};
 use subscribers::{Subscribers, Turn};
 
 /// The number of connections after which a flusher lets other tasks run.
@@ -57,6 +62,25 @@ impl Shard {
         self.lock().topics.entry(topic.name.clone()).or_default().insert(subscriber);
     }
 
+    /// Gives a subscriber another filter for the messages after those of the current turn. `confirmation` is sent to it between
+    /// them.
+    pub(crate) fn change_filter(
+        &self,
+        topic: &Arc<str>,
+        connection: u64,
+        filter: Option<Arc<Filter>>,
+        confirmation: Arc<Message>,
+    ) {
+        let mut state = self.lock();
+        let State { topics, due } = &mut *state;
+        let Some(subscribers) = topics.get_mut(topic) else { return };
+        subscribers.change_filter(connection, filter, confirmation);
+        if subscribers.set_due() {
+            due.push(topic.clone());
+            self.work.notify_one();
+        }
+    }
+
     pub(crate) fn unsubscribe(&self, topic: &str, connection: u64) {
         let mut state = self.lock();
         let Some(subscribers) = state.topics.get_mut(topic) else { return };
@@ -77,7 +101,8 @@ impl Shard {
         let State { topics, due } = &mut *state;
         let Some(subscribers) = topics.get_mut(&message.topic.name) else { return };
         self.waiting.fetch_add(message.size(), Relaxed);
-        if subscribers.append(message.clone()) {
+        subscribers.append(message.clone());
+        if subscribers.set_due() {
             due.push(message.topic.name.clone());
             self.work.notify_one();
         }

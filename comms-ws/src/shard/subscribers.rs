@@ -14,11 +14,20 @@ use crate::{
 
 /// A connection that gets the messages of a topic.
 pub(crate) struct Subscriber {
-    pub(crate) member: Arc<Member>,
+    member: Arc<Member>,
     /// The position up to which the connection has the messages already, which may be ahead of the turns of this node.
     /// `None`: it gets the next turn completely.
-    pub(crate) since: Option<Position>,
-    pub(crate) filter: Option<Arc<Filter>>,
+    since: Option<Position>,
+    filter: Option<Arc<Filter>>,
+    /// What a change of the filter has taken from the current turn.
+    taken: Option<Taken>,
+}
+
+/// The part of the current turn that a subscriber gets by its filter before.
+struct Taken {
+    messages: Vec<Arc<Message>>,
+    /// The number of messages of the turn that were examined for it.
+    examined: usize,
 }
 
 /// The subscribers of a topic, and the messages of the next turn.
@@ -26,6 +35,8 @@ pub(crate) struct Subscriber {
 pub(super) struct Subscribers {
     by_connection: IndexMap<u64, Subscriber>,
     turn: Vec<Arc<Message>>,
+    /// The flusher is about to take the turn.
+    is_due: bool,
 }
 
 /// The messages of a turn, and the connections that get all of them, or a part.
@@ -44,23 +55,40 @@ impl Subscribers {
         self.by_connection.shrink_to(self.by_connection.len() * 4);
     }
 
-    /// Returns whether there is neither a subscriber nor a message.
+    /// Returns whether there is neither a subscriber nor a turn that the flusher is about to take.
     pub(super) fn is_unused(&self) -> bool {
-        self.by_connection.is_empty() && self.turn.is_empty()
+        self.by_connection.is_empty() && !self.is_due
     }
 
-    /// Appends a message to the turn. Returns whether it is the first.
-    pub(super) fn append(&mut self, message: Arc<Message>) -> bool {
+    pub(super) fn append(&mut self, message: Arc<Message>) {
         self.turn.push(message);
-        self.turn.len() == 1
+    }
+
+    /// Notes that the flusher has to take the turn. Returns `false` if it will do so anyhow.
+    pub(super) fn set_due(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_due, true)
+    }
+
+    pub(super) fn change_filter(
+        &mut self,
+        connection: u64,
+        filter: Option<Arc<Filter>>,
+        confirmation: Arc<Message>,
+    ) {
+        let Some(subscriber) = self.by_connection.get_mut(&connection) else { return };
+        let mut messages = subscriber.part_of(&self.turn).unwrap_or_else(|| self.turn.clone());
+        messages.push(confirmation);
+        subscriber.taken = Some(Taken { messages, examined: self.turn.len() });
+        subscriber.filter = filter;
     }
 
     pub(super) fn take_turn(&mut self) -> Turn {
+        self.is_due = false;
         let messages = std::mem::take(&mut self.turn);
         let mut members = Vec::with_capacity(self.by_connection.len());
         for subscriber in self.by_connection.values_mut() {
             let partial = subscriber.part_of(&messages);
-            if partial.as_ref().is_none_or(|part| !part.is_empty()) {
+            if !partial.as_ref().unwrap_or(&messages).is_empty() {
                 members.push((subscriber.member.clone(), partial.map(|part| Box::new(Batch::new(part)))));
             }
         }
@@ -73,12 +101,19 @@ impl Subscribers {
 }
 
 impl Subscriber {
+    pub(crate) fn new(member: Arc<Member>, since: Option<Position>, filter: Option<Arc<Filter>>) -> Self {
+        Self { member, since, filter, taken: None }
+    }
+
     /// Returns the messages that this subscriber gets, or `None` if it gets all.
     fn part_of(&mut self, messages: &[Arc<Message>]) -> Option<Vec<Arc<Message>>> {
-        let since = self.since;
-        if since.is_none() && self.filter.is_none() {
+        let (since, taken) = (self.since, self.taken.take());
+        if since.is_none() && self.filter.is_none() && taken.is_none() {
             return None;
         }
+        let Taken { messages: mut part, examined } =
+            taken.unwrap_or(Taken { messages: Vec::new(), examined: 0 });
+        let messages = messages.get(examined..).unwrap_or_default();
         let is_later = |message: &Message| match (since, message.position) {
             (Some(since), Some(at)) => at.epoch != since.epoch || at.offset > since.offset,
             _ => true,
@@ -87,7 +122,8 @@ impl Subscriber {
             self.since = None;
         }
         let gets = |message: &&Arc<Message>| is_later(message) && self.passes(message);
-        Some(messages.iter().filter(gets).cloned().collect())
+        part.extend(messages.iter().filter(gets).cloned());
+        Some(part)
     }
 
     fn passes(&self, message: &Message) -> bool {

@@ -36,7 +36,7 @@ async fn clients_behind_a_faulty_network_have_each_message_once() {
             clients.spawn(async move {
                 let mut ledger = Ledger::default();
                 // The position before the first message, over a connection without faults.
-                let transport = Transport::ALL[index % 3];
+                let transport = Transport::ALL[index % 4];
                 let mut client = Client::open(server, transport, &Open::of("ann")).await;
                 client.checked(&mut ledger).await.unwrap();
                 drop(client);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use comms_core::clock::Clock;
 use comms_ws::{Hub, HubConfig, TopicOptions};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
@@ -110,7 +111,7 @@ async fn sessions_that_end_in_an_outage_leave_nothing() {
         let mut clients = Vec::new();
         for index in 0..100 {
             let open = Open::of("ann").topic(format!("public/{index}"));
-            clients.push(Client::open(server.address, Transport::ALL[index % 3], &open).await);
+            clients.push(Client::open(server.address, Transport::ALL[index % 4], &open).await);
         }
         server.until("all have connected", |stats| stats.sessions == 100).await;
         drop(clients);
@@ -118,4 +119,59 @@ async fn sessions_that_end_in_an_outage_leave_nothing() {
         // A drain ends all tasks of the hub.
         tokio::time::timeout(Duration::from_secs(5), server.hub.drain(Duration::from_secs(2))).await.unwrap();
     }
+}
+
+/// Opens a session that has read the first two of four messages of `public/a` and left the topic.
+async fn with_position(server: &Server) -> (Client, String) {
+    let topic = "public/a";
+    let mut client = Client::open(server.address, Transport::WebSocket, &Open::of("ann")).await;
+    client.next().await.unwrap();
+    client.send(json!({"type": "subscribe", "topic": topic})).await;
+    let mut ledger = Ledger::default();
+    client.checked(&mut ledger).await.unwrap();
+    publish(&server.hub, topic, 1..=2).await;
+    client.until(&mut ledger, topic, 2).await;
+    client.send(json!({"type": "unsubscribe", "topic": topic})).await;
+    assert_eq!(client.next().await.unwrap()["type"], "unsubscribed");
+    publish(&server.hub, topic, 3..=4).await;
+    (client, ledger.cursor())
+}
+
+/// A client that leaves a topic while it joins gets nothing of it afterwards.
+#[tokio::test]
+async fn a_topic_that_is_left_during_a_join_sends_nothing() {
+    let backplane = Faulty::new(0);
+    let server = Server::start(builder(config()).backplane(backplane.clone()).build().unwrap()).await;
+    let (mut client, cursor) = with_position(&server).await;
+    backplane.set(Faults { history: Access::Fails, ..Faults::default() });
+    client.send(json!({"type": "subscribe", "topic": "public/a", "cursor": cursor})).await;
+    client.send(json!({"type": "unsubscribe", "topic": "public/a"})).await;
+    assert_eq!(client.next().await.unwrap()["type"], "unsubscribed");
+    server.until("the topic is left", |stats| stats.topics == 1).await;
+    backplane.recover();
+    sleep(Duration::from_millis(300)).await;
+    publish(&server.hub, "public/a", [5]).await;
+    assert!(client.has_nothing().await);
+}
+
+/// A second subscription during a join takes its place: the client gets each message once.
+#[tokio::test]
+async fn a_second_subscription_during_a_join_repeats_nothing() {
+    let backplane = Faulty::new(0);
+    let server = Server::start(builder(config()).backplane(backplane.clone()).build().unwrap()).await;
+    let (mut client, cursor) = with_position(&server).await;
+    backplane.set(Faults { history: Access::Fails, ..Faults::default() });
+    for _ in 0..3 {
+        client.send(json!({"type": "subscribe", "topic": "public/a", "cursor": cursor})).await;
+    }
+    assert!(client.has_nothing().await);
+    backplane.recover();
+    assert_eq!(client.next().await.unwrap()["recovered"], true);
+    for n in 3..=4 {
+        assert_eq!(client.next().await.unwrap()["data"]["n"], n);
+    }
+    sleep(Duration::from_millis(300)).await;
+    publish(&server.hub, "public/a", [5]).await;
+    assert_eq!(client.next().await.unwrap()["data"]["n"], 5);
+    assert!(client.has_nothing().await);
 }

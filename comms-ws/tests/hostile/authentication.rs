@@ -1,11 +1,13 @@
 //! Tokens in frames that never come, come twice, belong to another user, or are checked for ever.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use comms_core::{Error, clock::Clock};
 use comms_ws::{Hub, HubBuilder, HubConfig, Session, close};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
     support::{Client, Open, Transport, builder, config, publish, raw::Raw},
@@ -151,4 +153,24 @@ async fn a_refresh_with_the_token_of_another_user_changes_nothing() {
         drop(client);
         witness.end().await;
     }
+}
+
+/// A session whose user is disconnected between its acceptance and the switch of protocols ends as well.
+#[tokio::test]
+async fn a_session_that_is_disconnected_within_the_handshake_ends() {
+    let hub = builder(config()).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = hub.clone();
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let service = service_fn(|request| {
+            let response = server.accept(request, Session::new("eve", vec!["user/eve".into()]));
+            assert_eq!(server.disconnect("eve"), 1);
+            async { Ok::<_, Infallible>(response) }
+        });
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).with_upgrades().await;
+    });
+    let mut raw = Raw::open(address, &Open::of("eve")).await;
+    assert_eq!(raw.close_code().await, close::FORBIDDEN);
 }

@@ -50,7 +50,7 @@ async fn clients_that_hop_between_nodes_have_each_message_once() {
             let (mut ledger, mut open) = (Ledger::default(), Open::of("ann"));
             open.topics = TOPICS.map(str::to_owned).to_vec();
             for _ in 0..16 {
-                let (node, transport) = (random.next_u64() as usize % 2, random.next_u64() as usize % 3);
+                let (node, transport) = (random.next_u64() as usize % 2, random.next_u64() as usize % 4);
                 let mut client = Client::open(addresses[node], Transport::ALL[transport], &open).await;
                 for _ in 0..1 + random.next_u64() % 200 {
                     client.checked(&mut ledger).await.unwrap();

@@ -4,17 +4,27 @@ use std::net::SocketAddr;
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{self, Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
+    tungstenite::{
+        self, Message,
+        client::IntoClientRequest,
+        protocol::{Role, frame::coding::CloseCode},
+    },
 };
 
-use super::{LIMIT, Ledger, events::Events};
+use super::{LIMIT, Ledger, events::Events, http2};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     WebSocket,
+    /// A WebSocket over HTTP/2 (RFC 8441).
+    WebSocket2,
     /// Server-sent events over HTTP/1.1.
     Events,
     /// Server-sent events over HTTP/2.
@@ -22,7 +32,7 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    pub(crate) const ALL: [Self; 3] = [Self::WebSocket, Self::Events, Self::Events2];
+    pub(crate) const ALL: [Self; 4] = [Self::WebSocket, Self::Events, Self::WebSocket2, Self::Events2];
 }
 
 /// How a client opens its session.
@@ -62,8 +72,13 @@ impl Open {
     }
 }
 
+/// The stream of a WebSocket.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 pub(crate) enum Client {
-    WebSocket(Box<WebSocketStream<TcpStream>>),
+    WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
     Events(Events),
 }
 
@@ -85,11 +100,17 @@ impl Client {
                     let socket = TcpStream::connect(address).await.map_err(|_| 0_u16)?;
                     socket.set_nodelay(true).unwrap();
                     let request = handshake(address, open);
+                    let socket: Box<dyn Stream> = Box::new(socket);
                     match client_async(request, socket).await {
                         Ok((stream, _)) => Ok(Self::WebSocket(Box::new(stream))),
                         Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
                         Err(_) => Err(0),
                     }
+                }
+                Transport::WebSocket2 => {
+                    let stream: Box<dyn Stream> = Box::new(http2::connect(address, open).await?);
+                    let stream = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+                    Ok(Self::WebSocket(Box::new(stream)))
                 }
                 Transport::Events => Events::open(address, open, false).await.map(Self::Events),
                 Transport::Events2 => Events::open(address, open, true).await.map(Self::Events),
@@ -135,15 +156,6 @@ impl Client {
         while ledger.offset(topic) != Some(offset) {
             let frame = self.checked(ledger).await;
             assert!(frame.is_ok(), "closed with {frame:?} at {:?}, before {offset}", ledger.offset(topic));
-        }
-    }
-
-    /// Reads to the end. Returns the close code.
-    pub(crate) async fn read_to_end(&mut self, ledger: &mut Ledger) -> u16 {
-        loop {
-            if let Err(code) = self.checked(ledger).await {
-                return code;
-            }
         }
     }
 

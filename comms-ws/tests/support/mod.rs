@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod events;
+pub(crate) mod http2;
 pub(crate) mod ledger;
 pub(crate) mod raw;
 pub(crate) mod server;

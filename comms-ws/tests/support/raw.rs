@@ -1,6 +1,6 @@
 //! A WebSocket client that sends bytes of its own choice.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -71,13 +71,6 @@ impl Raw {
             rest = after.get(len..).unwrap_or_default();
         }
         0
-    }
-
-    /// Returns whether the server ends the connection within 5 s.
-    pub(crate) async fn is_ended(&mut self) -> bool {
-        let mut part = vec![0; 64 * 1024];
-        let read = async { while matches!(self.socket.read(&mut part).await, Ok(1..)) {} };
-        timeout(Duration::from_secs(5), read).await.is_ok()
     }
 }
 
