@@ -4,7 +4,7 @@
 //! environment variables (`__` separates levels), the command line. Unknown keys are errors.
 //!
 //! - `load`: reads the layers. `file` and `environment` read one layer each.
-//! - `sections`: the sections of the platform, as types.
+//! - `sections`, `servers`: the sections of the platform, as types.
 //! - `tree`: the merged layers, and the layer that set each key. `deserialize` reads types from them.
 //! - `keys`: the known keys, and those whose values may be printed. `key_names` formats keys.
 //! - `validate`: values and combinations that cannot work.
@@ -20,6 +20,7 @@ mod keys;
 mod load;
 mod redact;
 mod sections;
+mod servers;
 mod tree;
 mod validate;
 
@@ -29,9 +30,10 @@ use comms_core::Error;
 
 pub use load::{load, read};
 pub use sections::{
-    Admin, Auth, Consumer, Database, Health, Kafka, Listeners, Log, LogFormat, Platform, Profile, RESERVED,
-    Redis, Relay, Shutdown, Tls, TlsFiles, TlsMode,
+    Admin, Auth, Consumer, Health, Listeners, Log, LogFormat, Platform, Profile, RESERVED, Relay, Shutdown,
+    Tls, TlsFiles, TlsMode,
 };
+pub use servers::{Database, Kafka, Redis};
 
 pub use self::tree::Tree;
 use super::service::{Protocol, Section, Service, Topic};

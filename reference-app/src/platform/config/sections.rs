@@ -1,4 +1,4 @@
-//! The sections of the platform. The section of a service is defined in the folder of the service.
+//! The sections of the platform, without those of servers. The section of a service is defined in the folder of the service.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
 use comms_core::resilience::PolicyConfig;
 use serde::{Deserialize, Serialize};
 
-use super::duration;
+use super::{Database, Kafka, Redis, duration};
 
 /// The names of the platform's sections. A service cannot have one of these names.
 pub const RESERVED: [&str; 16] = [
@@ -157,60 +157,6 @@ pub struct Health {
     /// Liveness fails if a loop of a relay or a consumer sends no heartbeat for longer than this.
     #[serde(with = "duration")]
     pub silence: Duration,
-}
-
-/// PostgreSQL.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Database {
-    /// `postgres://user:password@host:port/database`.
-    pub url: String,
-    /// Connections of each service.
-    #[serde(default = "default_connections")]
-    pub max_connections: u32,
-}
-
-const fn default_connections() -> u32 {
-    10
-}
-
-/// Kafka.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Kafka {
-    /// The bootstrap servers: `host:port,host:port`.
-    pub brokers: String,
-    /// `client.rack`: consumers fetch from the nearest replica.
-    #[serde(default)]
-    pub rack: Option<String>,
-    /// The prefix of topics and consumer groups, so that several systems can share a cluster.
-    #[serde(default)]
-    pub prefix: String,
-    /// The replication factor of topics that this program creates.
-    #[serde(default = "default_replication")]
-    pub replication_factor: i32,
-    /// Settings for librdkafka. Settings that a guarantee of this program depends on are refused.
-    #[serde(default)]
-    pub librdkafka: BTreeMap<String, String>,
-}
-
-const fn default_replication() -> i32 {
-    3
-}
-
-/// Redis, which connects the processes that have sessions of clients.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Redis {
-    /// `redis://[user][:password@]host[:port][/db]`, with the scheme `rediss` for TLS.
-    pub url: String,
-    /// The prefix of keys and channels, so that several systems can share a server.
-    #[serde(default = "default_redis_prefix")]
-    pub prefix: String,
-}
-
-fn default_redis_prefix() -> String {
-    "comms".to_owned()
 }
 
 /// Verification of tokens.
