@@ -1,8 +1,26 @@
-//! Two processes of notification-service, which share Redis: the devices of one user, and a device that moves.
+//! Sessions over Redis: the devices of one user at two processes, a device that moves, and an outage of Redis.
 
+use std::time::Duration;
+
+use comms_core::clock::Clock;
 use serde_json::Value;
 
-use crate::support::{Buyer, Deployment, Marketplace, Socket, server};
+use crate::{
+    support::{Buyer, Deployment, Marketplace, Socket, eventually, server},
+    tcp_proxy::TcpProxy,
+};
+
+/// Starts a marketplace on Redis at `url`.
+async fn start(deployment: Deployment, url: &str) -> Marketplace {
+    let prefix = Clock::system().uuid_v7().simple().to_string();
+    let keys = format!("[\"{}\"]", "k".repeat(32));
+    let redis = [
+        ("COMMS_REDIS__URL", url),
+        ("COMMS_REDIS__PREFIX", &*prefix),
+        ("COMMS_NOTIFICATION__CURSOR_KEYS", &*keys),
+    ];
+    Marketplace::start_with(deployment, &redis).await
+}
 
 /// Opens a socket, and returns it with the cursor of the user's topic and whether it has resumed.
 async fn open(buyer: &Buyer, query: &str) -> (Socket, String, Value) {
@@ -19,14 +37,7 @@ fn offsets(events: &[Value]) -> Vec<u64> {
 #[tokio::test]
 #[ignore = "needs PostgreSQL, Apache Kafka and Redis; run scripts/test"]
 async fn the_devices_of_a_user_at_two_processes_receive_each_event_once_full_by_role() {
-    let (url, keys) = (server("COMMS_TEST_REDIS_URL"), format!("[\"{}\"]", "k".repeat(32)));
-    let prefix = comms_core::clock::Clock::system().uuid_v7().simple().to_string();
-    let redis = [
-        ("COMMS_REDIS__URL", &*url),
-        ("COMMS_REDIS__PREFIX", &prefix),
-        ("COMMS_NOTIFICATION__CURSOR_KEYS", &keys),
-    ];
-    let mut marketplace = Marketplace::start_with(Deployment::FullByRole, &redis).await;
+    let mut marketplace = start(Deployment::FullByRole, &server("COMMS_TEST_REDIS_URL")).await;
     let second = marketplace.start_another("notification").await;
     let (at_first, at_second) = (marketplace.buyer("ann"), marketplace.buyer_at("ann", &second));
     let (mut phone, cursor, _) = open(&at_first, "").await;
@@ -54,4 +65,29 @@ async fn the_devices_of_a_user_at_two_processes_receive_each_event_once_full_by_
     let missed = phone.until(&placed.order_id, "DELIVERED").await;
     assert_eq!(missed, at_browser);
     assert_eq!(offsets(&missed), [5, 6, 7, 8], "each event once");
+}
+
+#[tokio::test]
+#[ignore = "needs Redis; run scripts/test"]
+async fn events_wait_while_redis_is_away_and_arrive_once_embedded() {
+    let url = server("COMMS_TEST_REDIS_URL");
+    let mut proxy = TcpProxy::to(url.strip_prefix("redis://").unwrap().parse().unwrap()).await;
+    let marketplace = start(Deployment::Embedded, &format!("redis://{}", proxy.address())).await;
+    let ann = marketplace.buyer("ann");
+    let (mut socket, _, _) = open(&ann, "").await;
+
+    proxy.close().await;
+    let placed = ann.place("k", 100).await;
+    let holds = marketplace.processes[0].admin_url("/holds");
+    eventually("the event is held", Duration::from_secs(30), async || {
+        let holds: Value = reqwest::get(&holds).await.ok()?.json().await.ok()?;
+        let relays = holds["relays"].as_array()?;
+        let held = relays.iter().filter(|relay| relay["relay"] == "notification-orders");
+        let held: Vec<_> = held.flat_map(|relay| relay["parked"].as_array().unwrap()).collect();
+        held.iter().any(|message| message["state"] == "held").then_some(())
+    })
+    .await;
+    proxy.reopen().await;
+    let events = socket.until(&placed.order_id, "DELIVERED").await;
+    assert_eq!(offsets(&events), [1, 2, 3, 4], "each event once, in order");
 }
