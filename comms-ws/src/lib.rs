@@ -78,15 +78,19 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backplane;
-mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod close;
+mod config;
 mod connection;
 mod credentials;
 mod cursor;
+mod environment;
+mod fanout;
+mod feed;
 mod hub;
 mod message;
+mod meters;
 mod protocol;
 mod push;
 mod refusal;
@@ -103,11 +107,12 @@ mod websocket;
 /// The folder `web` of this crate has it with its types.
 pub const BROWSER_CLIENT: &str = include_str!("../web/comms-events.js");
 
-pub use body::Body;
+pub use config::HubConfig;
 pub use credentials::{SUBPROTOCOL, credentials};
 pub use cursor::CursorKey;
-pub use hub::{Hub, HubBuilder, HubConfig, Stats, TopicStats};
+pub use hub::{Hub, HubBuilder, Stats, TopicStats};
 pub use message::Encoding;
 pub use push::Push;
 pub use session::{Link, Outgoing, Session, session_topic};
 pub use topic::{Filter, SlowConsumer, TopicOptions};
+pub use transport::Body;

@@ -1,12 +1,11 @@
-//! Handshakes that are refused, as problem details.
+//! The reasons why a handshake is refused.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use comms_core::{Error, context::Context};
-use http::{HeaderValue, Response, StatusCode, header};
+use comms_core::Error;
+use http::StatusCode;
 
-use crate::{body::Body, websocket::handshake::NotAcceptable};
+use crate::websocket::handshake::NotAcceptable;
 
 /// The wait that a client is asked for when a limit is reached.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -35,7 +34,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Origin => StatusCode::FORBIDDEN,
             Self::Principal | Self::Address => StatusCode::TOO_MANY_REQUESTS,
@@ -47,7 +46,7 @@ impl Refusal {
     }
 
     /// Returns the code, the title and the detail.
-    fn text(self) -> (&'static str, &'static str, String) {
+    pub(crate) fn text(self) -> (&'static str, &'static str, String) {
         let (code, title, detail) = match self {
             Self::Origin => ("origin", "The origin is not allowed", "Pages of this origin may not connect."),
             Self::Principal => (
@@ -79,28 +78,5 @@ impl Refusal {
     pub(crate) fn into_error(self) -> Error {
         let (_, title, _) = self.text();
         Error::rejected(format!("hub: {title}"), Some(RETRY_AFTER))
-    }
-
-    /// Returns problem details (RFC 9457) with the trace id of the current [`Context`].
-    pub(crate) fn response(self) -> Response<Body> {
-        let (status, (code, title, detail)) = (self.status(), self.text());
-        let mut body = serde_json::json!({
-            "type": format!("/problems/{code}"), "title": title, "status": status.as_u16(), "detail": detail
-        });
-        if let Some(trace) = Context::current().trace {
-            body["trace_id"] = trace.trace_id().into();
-        }
-        let mut response = Response::new(Body::full(Bytes::from(body.to_string())));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match self {
-            Self::Principal | Self::Address | Self::Full | Self::Draining => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-            }
-            Self::Handshake(reason) => headers.extend(reason.headers()),
-            Self::Origin | Self::NoTransport | Self::NotUpgradable => {}
-        }
-        response
     }
 }

@@ -1,11 +1,12 @@
 //! An echo on the frames of the server, for tests of the protocol. Not part of the stable interface.
 
-use crate::body::Body;
+use crate::transport::Body;
 use crate::websocket::{
-    decoder::{Decoder, Received, Violation},
+    decoder::{Decoder, Received},
     encoder,
     frame_header::Opcode,
     handshake::Handshake,
+    violation::Violation,
 };
 use bytes::Bytes;
 use http::{Request, Response};

@@ -85,6 +85,9 @@ pub trait Receiver: Send + Sync + 'static {
 /// Topics with history: the backplane gives each message a position and stores it before [`publish`](Self::publish)
 /// returns, whether or not a hub is subscribed. Topics without history: messages reach the hubs that are subscribed and
 /// connected; they reach the hub of the publisher also while the backplane's server is away.
+///
+/// The hub gives a call of [`subscribe`](Self::subscribe) or [`history`](Self::history) up after 5 seconds, by dropping its
+/// future, and calls again.
 #[async_trait]
 pub trait Backplane: Send + Sync + 'static {
     /// Sets the receiver of a hub. Called once by each hub, before any other method; a backplane of several hubs in

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use comms_core::{Error, ErrorKind, clock::Clock};
 use futures_util::{StreamExt, future::BoxFuture};
 use http::{HeaderValue, Uri, header};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -16,6 +13,7 @@ use tokio_tungstenite::{
     },
 };
 
+use super::io::Io;
 use super::{
     failure::Failure,
     frame::{ServerFrame, Welcome},
@@ -27,10 +25,6 @@ const BUFFER: usize = 16 * 1024;
 
 /// Returns the token of the next connection, or a new token for an open one.
 pub(super) type TokenSource = dyn Fn() -> BoxFuture<'static, Result<String, Error>> + Send + Sync;
-
-/// A TCP connection, or TLS over one.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 pub(super) type Socket = WebSocketStream<Box<dyn Io>>;
 

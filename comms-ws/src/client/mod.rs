@@ -57,6 +57,7 @@ mod cursor;
 mod events;
 mod failure;
 mod frame;
+mod io;
 mod item;
 mod next;
 mod pace;

@@ -9,7 +9,7 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider, pki_types::ServerName},
 };
 
-use super::connect::Io;
+use super::io::Io;
 
 /// Returns a configuration that trusts the root certificates of the operating system.
 ///

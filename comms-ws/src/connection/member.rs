@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{Connection, Item};
-use crate::shard::Batch;
+use crate::message::Batch;
 
 /// A connection in a topic. After it has left, nothing of the topic is sent to it: a flusher or a join that still has the
 /// member checks this under the lock of the connection.

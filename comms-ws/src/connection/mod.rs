@@ -3,19 +3,22 @@
 //! - `member.rs`: a connection in a topic.
 //! - `queue.rs`: the queue, its limits, and what is removed from it when it is full.
 //! - `peer.rs`: who the client is, and when it was last heard of.
+//! - `waiting.rs`: the connections whose queue is not empty.
 //! - `mod.rs`: writes to the socket from the publisher's side, and hands the rest to the task of the session.
 
 mod member;
 mod peer;
 mod queue;
+mod waiting;
 
 pub(crate) use member::Member;
 pub(crate) use queue::Item;
+pub(crate) use waiting::{WaitingList, WeakConnections};
 
 use std::{
     fmt, io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -27,7 +30,11 @@ use futures_util::task::AtomicWaker;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::{close::Close, hub::state::HubState, message::Encoding, shard::Batch};
+use crate::{
+    close::Close,
+    environment::Environment,
+    message::{Batch, Encoding},
+};
 use peer::Peer;
 use queue::{Queue, QueueLimits};
 
@@ -45,7 +52,8 @@ pub(crate) struct Connection {
     out: Mutex<Out>,
     waker: AtomicWaker,
     attention: AtomicBool,
-    hub: Arc<HubState>,
+    env: Arc<Environment>,
+    waiting: Arc<WaitingList>,
 }
 
 struct Out {
@@ -80,24 +88,26 @@ pub(crate) struct Opening {
     pub(crate) encoding: Encoding,
     pub(crate) socket: Option<TcpStream>,
     pub(crate) expires: u64,
-    pub(crate) hub: Arc<HubState>,
+    pub(crate) env: Arc<Environment>,
+    pub(crate) waiting: Arc<WaitingList>,
 }
 
 impl Connection {
     pub(crate) fn new(opening: Opening) -> Arc<Self> {
-        let Opening { id, name, principal, encoding, socket, expires, hub } = opening;
-        let limits = QueueLimits { bytes: hub.config.queue_bytes, frames: hub.config.queue_frames };
-        let queue = Queue::new(limits, encoding, hub.meters.clone());
+        let Opening { id, name, principal, encoding, socket, expires, env, waiting } = opening;
+        let limits = QueueLimits { bytes: env.config.queue_bytes, frames: env.config.queue_frames };
+        let queue = Queue::new(limits, encoding, env.meters.clone());
         let out = Out { queue, close: None, gone: false, progress: 0, is_watched: false };
         Arc::new(Self {
             id,
-            peer: Peer::new(name, principal, expires, hub.now()),
+            peer: Peer::new(name, principal, expires, env.now()),
             encoding,
             socket,
             out: Mutex::new(out),
             waker: AtomicWaker::new(),
             attention: AtomicBool::new(false),
-            hub,
+            env,
+            waiting,
         })
     }
 
@@ -140,7 +150,7 @@ impl Connection {
         if out.is_closing() || has_left() {
             return;
         }
-        let bytes = item.bytes(self.encoding, &self.hub.cursor_keys);
+        let bytes = item.bytes(self.encoding, &self.env.cursor_keys);
         match self.write_now(&out, || bytes.clone()) {
             Ok(written) if written == bytes.len() => {}
             Ok(0) => self.enqueue(&mut out, item),
@@ -177,9 +187,9 @@ impl Connection {
     }
 
     fn begin_waiting(self: &Arc<Self>, out: &mut Out) {
-        out.progress = self.hub.now();
+        out.progress = self.env.now();
         if !std::mem::replace(&mut out.is_watched, true) {
-            self.hub.watch.waits(Arc::downgrade(self));
+            self.waiting.push(self);
         }
         self.wake();
     }
@@ -246,10 +256,10 @@ impl Connection {
         let mut out = self.lock();
         let mut messages = 0;
         while !out.queue.is_empty() {
-            match out.queue.write(&self.hub.cursor_keys, &mut write) {
+            match out.queue.write(&self.env.cursor_keys, &mut write) {
                 Ok(done) => {
                     messages += done;
-                    out.progress = self.hub.now();
+                    out.progress = self.env.now();
                 }
                 Err(error) => return (messages, Err(error)),
             }
@@ -260,13 +270,13 @@ impl Connection {
     /// Takes queued items for a transport that is polled for them, until they have `max_bytes` or more.
     pub(crate) fn pull(&self, max_bytes: usize) -> Vec<Item> {
         let mut out = self.lock();
-        out.progress = self.hub.now();
+        out.progress = self.env.now();
         out.queue.pull(max_bytes)
     }
 
     /// Notes that the transport has written bytes that it had taken.
     pub(crate) fn note_progress(&self) {
-        self.lock().progress = self.hub.now();
+        self.lock().progress = self.env.now();
     }
 
     /// Returns the socket that was given at the opening.
@@ -285,7 +295,7 @@ impl Connection {
         let mut out = self.lock();
         let waits = !out.queue.is_empty() && !out.is_closing();
         out.is_watched = waits;
-        waits.then(|| Duration::from_millis(self.hub.now().saturating_sub(out.progress)))
+        waits.then(|| Duration::from_millis(self.env.now().saturating_sub(out.progress)))
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -314,6 +324,3 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection").field("name", &self.peer.name).finish_non_exhaustive()
     }
 }
-
-/// A list of connections that does not keep them alive.
-pub(crate) type WeakConnections = Vec<Weak<Connection>>;

@@ -11,8 +11,8 @@ use bytes::{Buf, Bytes};
 use crate::{
     backplane::Position,
     cursor::{self, CursorKey},
-    hub::meters::Meters,
     message::{Encoding, Message},
+    meters::Meters,
     protocol::{JoinedTopic, ServerFrame},
     topic::{SlowConsumer, Topic},
 };

@@ -4,13 +4,12 @@ use std::{fmt, sync::Arc};
 
 use comms_core::{Error, clock::Clock};
 
-use super::{
-    Hub, HubConfig,
-    state::{HubParts, HubState},
-};
+use super::{Hub, state::HubState};
 use crate::{
     backplane::{Backplane, Memory},
+    config::HubConfig,
     cursor::CursorKey,
+    environment::Environment,
     session::{Authenticate, Session},
 };
 
@@ -89,7 +88,8 @@ impl HubBuilder {
             cursor_keys.push(CursorKey::random()?);
         }
         let backplane = backplane.unwrap_or_else(|| Arc::new(Memory::new(clock.clone())));
-        Ok(Hub(HubState::new(HubParts { config, clock, cursor_keys, backplane, authenticate })))
+        let env = Environment::new(config, clock, cursor_keys);
+        Ok(Hub(HubState::new(env, backplane, authenticate)))
     }
 }
 

@@ -3,16 +3,14 @@
 //! A push passes through the folders in this order, from the publisher to the socket:
 //! 1. `mod.rs`: [`Hub::publish`] encodes the push once as JSON.
 //! 2. `crate::backplane`: gives it an offset, stores it, and delivers it to the hubs of all nodes.
-//! 3. `crate::topic::feed`: puts the messages of the topic in order.
+//! 3. `crate::feed`: puts the messages of the topic in order.
 //! 4. `crate::shard`: joins the messages of a turn, and writes them to the subscribed connections.
 //! 5. `crate::connection`: the bounded queue of a connection, for what its socket does not take.
 //!
-//! A request passes through `crate::transport` (origin, handshake), `registry.rs` (admission within the limits of
-//! `config.rs`) and `crate::session`. `watch.rs` looks after all sessions: pings, silence, stalled sockets, expiry.
+//! A request passes through `crate::transport` (origin, handshake), `registry.rs` (admission within the limits of the
+//! configuration) and `crate::session`. `watch.rs` looks after all sessions: pings, silence, stalled sockets, expiry.
 
 mod builder;
-mod config;
-pub(crate) mod meters;
 pub(crate) mod registry;
 mod report;
 pub(crate) mod state;
@@ -20,25 +18,22 @@ mod tickets;
 pub(crate) mod watch;
 
 pub use builder::HubBuilder;
-pub use config::HubConfig;
 pub use report::{Stats, TopicStats};
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use comms_core::{Error, clock::Clock};
-use http::{Request, Response};
 
 use crate::{
     backplane::{Publication, Published},
-    body::Body,
     close::Close,
+    config::HubConfig,
     connection::Item,
     message::Encoding,
     protocol::ServerFrame,
     push::Push,
     refusal::Refusal,
     session::{Link, Session},
-    transport,
 };
 use state::HubState;
 
@@ -66,7 +61,7 @@ const MIN_STAGE: usize = 100;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Hub(Arc<HubState>);
+pub struct Hub(pub(crate) Arc<HubState>);
 
 impl Hub {
     /// Creates a hub of a single node: history and one-time tickets are in its memory. `clock` measures pings, rates and
@@ -99,39 +94,10 @@ impl Hub {
             return Err(Error::invalid("hub: a push needs a topic and an id that are not empty"));
         }
         let body = serde_json::to_vec(push).map_err(Error::invalid)?;
-        self.0.room().await;
-        let retention = self.0.config.topics.of(topic).history;
+        self.0.fanout.room().await;
+        let retention = self.0.env.config.topics.of(topic).history;
         let publication = Publication { topic, id: &push.id, body: body.into(), retention };
-        self.0.backplane.publish(publication).await
-    }
-
-    /// Accepts or refuses a request for a session, whose principal the caller has verified.
-    ///
-    /// A WebSocket handshake opens a WebSocket, and a GET with `Accept: text/event-stream` an event stream. The query
-    /// parameter `topic`, which may be repeated, subscribes to further topics; `cursor`, or the header `Last-Event-ID`,
-    /// resumes. The returned response must be sent; the session starts after it. A refused request gets problem details
-    /// (RFC 9457):
-    ///
-    /// | status | type | reason |
-    /// |---|---|---|
-    /// | 400, 405, 426, 501 | `/problems/no-websocket` | the request opens no session |
-    /// | 403 | `/problems/origin` | the `Origin` is not in [`HubConfig::origins`] |
-    /// | 429 | `/problems/too-many-sessions` | the principal or the address has too many sessions |
-    /// | 503 | `/problems/full` | the hub has [`HubConfig::max_sessions`] sessions |
-    /// | 503 | `/problems/draining` | [`drain`](Self::drain) was called |
-    ///
-    /// A 429 or 503 has `retry-after: 5`.
-    #[must_use = "the response completes the handshake"]
-    pub fn accept<B>(&self, request: Request<B>, session: Session) -> Response<Body> {
-        let address = session.address;
-        transport::accept(&self.0, request, Some(session), address)
-    }
-
-    /// Accepts or refuses a WebSocket whose client sends its token in the first frame, within 5 seconds, to the function
-    /// of [`HubBuilder::authenticate`]. `address` is that of the client, whose sessions are limited.
-    #[must_use = "the response completes the handshake"]
-    pub fn accept_unauthenticated<B>(&self, request: Request<B>, address: Option<IpAddr>) -> Response<Body> {
-        transport::accept(&self.0, request, None, address)
+        self.0.fanout.backplane.publish(publication).await
     }
 
     /// Opens a session on a transport of the application, see [`Link`]. `cursor` is where its client resumes.
@@ -140,7 +106,7 @@ impl Hub {
     /// Returns [`ErrorKind::Rejected`](comms_core::ErrorKind::Rejected) if a limit of the number of sessions is reached, or
     /// if the hub is being drained.
     pub fn open(&self, session: Session, encoding: Encoding, cursor: Option<&str>) -> Result<Link, Error> {
-        let admitted = self.0.registry.admit(Some(&session.principal), session.address, &self.0.config);
+        let admitted = self.0.registry.admit(Some(&session.principal), session.address, &self.0.env.config);
         let admission = admitted.map_err(Refusal::into_error)?;
         self.0.start();
         let mut link = Link::open(&self.0, admission, Some(&session), encoding, None);
@@ -168,15 +134,16 @@ impl Hub {
         let ended = async {
             let connections = hub.registry.refuse_more();
             // What was published before is sent before the close. Publishers that go on do not hold the drain up.
-            let settled = futures_util::future::join_all(hub.shards().iter().map(|shard| shard.settled()));
-            let _ = hub.clock.timeout(limit / 4, settled).await;
+            let settled =
+                futures_util::future::join_all(hub.fanout.shards().iter().map(|shard| shard.settled()));
+            let _ = hub.env.clock.timeout(limit / 4, settled).await;
             let size = connections.len().div_ceil(DRAIN_STAGES as usize).max(MIN_STAGE);
             for (index, stage) in connections.chunks(size).enumerate() {
                 if index > 0 {
-                    hub.clock.sleep(limit / (2 * DRAIN_STAGES)).await;
+                    hub.env.clock.sleep(limit / (2 * DRAIN_STAGES)).await;
                 }
                 for connection in stage {
-                    let retry_ms = u64::try_from(hub.retry_after().as_millis()).unwrap_or(u64::MAX);
+                    let retry_ms = u64::try_from(hub.env.retry_after().as_millis()).unwrap_or(u64::MAX);
                     connection.send(Item::control(&ServerFrame::Drain { retry_ms }));
                     connection.close(Close::GOING_AWAY);
                 }
@@ -184,11 +151,11 @@ impl Hub {
             drop(connections);
             hub.registry.ended().await;
         };
-        if hub.clock.timeout(limit, ended).await.is_err() {
+        if hub.env.clock.timeout(limit, ended).await.is_err() {
             let sessions = hub.registry.len();
             tracing::warn!(sessions, ?limit, "sessions were still open at the end of the drain");
         }
-        hub.stop_tasks().await;
+        hub.fanout.stop_tasks().await;
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::{config::HubConfig, meters::Meters};
+use crate::{config::HubConfig, meters::Meters};
 use crate::{connection::Connection, refusal::Refusal};
 
 pub(crate) struct Registry {

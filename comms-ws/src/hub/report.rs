@@ -35,16 +35,16 @@ impl Hub {
     pub fn stats(&self) -> Stats {
         Stats {
             sessions: self.0.registry.len(),
-            topics: self.0.topics.len(),
-            queued_bytes: self.0.meters.queued_bytes(),
-            held_bytes: self.0.meters.held_bytes(),
+            topics: self.0.feeds.len(),
+            queued_bytes: self.0.env.meters.queued_bytes(),
+            held_bytes: self.0.env.meters.held_bytes(),
         }
     }
 
     /// Returns the topics with sessions of this node, those with most sessions first, at most `max`.
     #[must_use]
     pub fn topics(&self, max: usize) -> Vec<TopicStats> {
-        let mut counts = self.0.topics.counts();
+        let mut counts = self.0.feeds.counts();
         counts.sort_unstable_by(|(a, more), (b, fewer)| fewer.cmp(more).then_with(|| a.cmp(b)));
         let stats = |(topic, sessions): (std::sync::Arc<str>, usize)| TopicStats {
             topic: topic.to_string(),
@@ -56,7 +56,7 @@ impl Hub {
     /// Returns the principals with sessions of this node in `topic`, each once, in alphabetical order.
     #[must_use]
     pub fn present(&self, topic: &str) -> Vec<String> {
-        let connections = self.0.shards().iter().flat_map(|shard| shard.connections_of(topic));
+        let connections = self.0.fanout.shards().iter().flat_map(|shard| shard.connections_of(topic));
         let mut present: Vec<String> =
             connections.filter_map(|connection| connection.peer.principal()).collect();
         present.sort_unstable();

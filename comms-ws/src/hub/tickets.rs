@@ -24,9 +24,9 @@ impl Hub {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(Error::fatal)?;
         let nonce = BASE64_URL_SAFE_NO_PAD.encode(nonce);
-        let end = (self.0.clock.unix() + LIFETIME).as_secs();
+        let end = (self.0.env.clock.unix() + LIFETIME).as_secs();
         let content = format!("{}.{end}.{nonce}", BASE64_URL_SAFE_NO_PAD.encode(subject));
-        let mac = self.0.cursor_keys.first().map(|key| key.sign(&signed(&content))).unwrap_or_default();
+        let mac = self.0.env.cursor_keys.first().map(|key| key.sign(&signed(&content))).unwrap_or_default();
         Ok(format!("{content}.{mac}"))
     }
 
@@ -36,19 +36,19 @@ impl Hub {
     /// Returns the error of the backplane, which remembers redeemed tickets.
     pub async fn redeem_ticket(&self, ticket: &str) -> Result<Option<String>, Error> {
         let Some((subject, nonce)) = self.read_ticket(ticket) else { return Ok(None) };
-        let is_first = self.0.backplane.claim(nonce, LIFETIME * 2).await?;
+        let is_first = self.0.fanout.backplane.claim(nonce, LIFETIME * 2).await?;
         Ok(is_first.then_some(subject))
     }
 
     fn read_ticket<'a>(&self, ticket: &'a str) -> Option<(String, &'a str)> {
         let (content, mac) = ticket.rsplit_once('.')?;
         let verifies = |key: &CursorKey| key.verifies(&signed(content), mac);
-        if !self.0.cursor_keys.iter().any(verifies) {
+        if !self.0.env.cursor_keys.iter().any(verifies) {
             return None;
         }
         let mut parts = content.splitn(3, '.');
         let (subject, end, nonce) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_valid = end.parse::<u64>().is_ok_and(|end| self.0.clock.unix().as_secs() < end);
+        let is_valid = end.parse::<u64>().is_ok_and(|end| self.0.env.clock.unix().as_secs() < end);
         let subject = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(subject).ok()?).ok()?;
         is_valid.then_some((subject, nonce))
     }

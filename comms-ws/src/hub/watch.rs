@@ -6,35 +6,39 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
 };
 
-use comms_core::clock::Clock;
-
-use super::state::HubState;
 use crate::{
     close::Close,
-    connection::{Connection, Item, WeakConnections},
+    connection::{Connection, Item, WaitingList, WeakConnections},
+    environment::Environment,
 };
 
 /// The connections that the watch looks at, by the time at which it does.
-#[derive(Default)]
-pub(crate) struct Watch(Mutex<State>);
+pub(crate) struct Watch {
+    env: Arc<Environment>,
+    /// The connections whose queue is not empty.
+    pub(crate) waiting: Arc<WaitingList>,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
-    /// By milliseconds of [`HubState::now`].
+    /// By milliseconds of [`Environment::now`].
     pings: BTreeMap<u64, WeakConnections>,
     /// By seconds after the Unix epoch, and the number of the connection. A connection that ends is removed: its token may
     /// be valid for days.
     expiries: BTreeMap<(u64, u64), Weak<Connection>>,
-    /// The connections whose queue is not empty.
-    waiting: WeakConnections,
 }
 
 impl Watch {
+    pub(super) fn new(env: Arc<Environment>) -> Self {
+        Self { env, waiting: Arc::default(), state: Mutex::default() }
+    }
+
     /// Watches a new connection: its pings and its expiry.
-    pub(crate) fn add(&self, connection: &Arc<Connection>, first_ping: u64) {
+    pub(crate) fn add(&self, connection: &Arc<Connection>) {
+        let first_ping = self.next_ping(self.env.now());
         let mut state = self.lock();
         state.pings.entry(first_ping).or_default().push(Arc::downgrade(connection));
         state.add_expiry(connection);
@@ -53,13 +57,8 @@ impl Watch {
         self.lock().remove_expiry(connection);
     }
 
-    /// Watches a connection whose queue is not empty any more.
-    pub(crate) fn waits(&self, connection: Weak<Connection>) {
-        self.lock().waiting.push(connection);
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,82 +75,78 @@ impl State {
     }
 }
 
-/// Looks after the connections once in each `tick`, until the hub is dropped.
-pub(crate) async fn run(hub: Weak<HubState>, clock: Clock, tick: Duration) {
+/// Looks after the connections from time to time, until the hub is dropped.
+pub(super) async fn run(watch: Weak<Watch>, env: Arc<Environment>) {
+    let tick = env.config.tick();
     loop {
-        clock.sleep(tick).await;
-        let Some(hub) = hub.upgrade() else { return };
-        let now = hub.now();
-        look_at_waiting(&hub);
-        look_at_expiries(&hub);
-        ping(&hub, now);
+        env.clock.sleep(tick).await;
+        let Some(watch) = watch.upgrade() else { return };
+        watch.close_stalled();
+        watch.close_expired();
+        watch.ping();
     }
 }
 
-/// Closes the connections whose socket has taken nothing for too long.
-fn look_at_waiting(hub: &HubState) {
-    let waiting = std::mem::take(&mut hub.watch.lock().waiting);
-    let (limit, mut still) = (hub.config.write_timeout, Vec::new());
-    for connection in &waiting {
-        let Some(connection) = connection.upgrade() else { continue };
-        match connection.stalled() {
-            Some(stalled) if stalled >= limit => connection.close(Close::TOO_SLOW),
-            Some(_) => still.push(Arc::downgrade(&connection)),
-            None => {}
+impl Watch {
+    /// Closes the connections whose socket has taken nothing for too long.
+    fn close_stalled(&self) {
+        let limit = self.env.config.write_timeout;
+        self.waiting.retain(|connection| match connection.stalled() {
+            Some(stalled) if stalled >= limit => {
+                connection.close(Close::TOO_SLOW);
+                false
+            }
+            stalled => stalled.is_some(),
+        });
+    }
+
+    /// Closes the connections whose token has expired.
+    fn close_expired(&self) {
+        let now = self.env.clock.unix().as_secs();
+        let due = {
+            let mut state = self.lock();
+            let later = state.expiries.split_off(&(now + 1, 0));
+            std::mem::replace(&mut state.expiries, later)
+        };
+        for connection in due.into_values().filter_map(|connection| connection.upgrade()) {
+            // The token may have been refreshed since the list was taken.
+            if connection.peer.expires() <= now {
+                connection.close(Close::TOKEN_EXPIRED);
+            }
         }
     }
-    hub.watch.lock().waiting.append(&mut still);
-}
 
-/// Closes the connections whose token has expired.
-fn look_at_expiries(hub: &HubState) {
-    let now = hub.clock.unix().as_secs();
-    let due = {
-        let mut state = hub.watch.lock();
-        let later = state.expiries.split_off(&(now + 1, 0));
-        std::mem::replace(&mut state.expiries, later)
-    };
-    for connection in due.into_values().filter_map(|connection| connection.upgrade()) {
-        // The token may have been refreshed since the list was taken.
-        if connection.peer.expires() <= now {
-            connection.close(Close::TOKEN_EXPIRED);
+    /// Pings the connections that are due, and closes those that have been silent for two intervals.
+    fn ping(&self) {
+        let now = self.env.now();
+        let due = {
+            let mut state = self.lock();
+            let later = state.pings.split_off(&(now + 1));
+            std::mem::replace(&mut state.pings, later)
+        };
+        let interval = self.env.config.ping_interval;
+        for connection in due.into_values().flatten().filter_map(|connection| connection.upgrade()) {
+            if !connection.is_open() {
+                continue;
+            }
+            if connection.hears() && connection.peer.silence(now) >= interval * 2 {
+                connection.close(Close::SILENT);
+                continue;
+            }
+            connection.send(Item::Raw(connection.encoding.ping()));
+            let next = self.next_ping(now);
+            self.lock().pings.entry(next).or_default().push(Arc::downgrade(&connection));
         }
     }
-}
 
-/// Pings the connections that are due, and closes those that have been silent for two intervals.
-fn ping(hub: &HubState, now: u64) {
-    let due = {
-        let mut state = hub.watch.lock();
-        let later = state.pings.split_off(&(now + 1));
-        std::mem::replace(&mut state.pings, later)
-    };
-    let interval = hub.config.ping_interval;
-    for connection in due.into_values().flatten().filter_map(|connection| connection.upgrade()) {
-        if !connection.is_open() {
-            continue;
-        }
-        if connection.hears() && connection.peer.silence(now) >= interval * 2 {
-            connection.close(Close::SILENT);
-            continue;
-        }
-        connection.send(Item::Raw(connection.encoding.ping()));
-        let next = hub.next_ping(now);
-        hub.watch.lock().pings.entry(next).or_default().push(Arc::downgrade(&connection));
-    }
-}
-
-impl HubState {
     /// Returns the time of the next ping after `now`, spread by 10%, so that connections that started together do not
     /// get their pings together.
-    pub(crate) fn next_ping(&self, now: u64) -> u64 {
-        let wait = self.config.ping_interval.mul_f64(0.9 + 0.2 * self.clock.random_unit());
+    fn next_ping(&self, now: u64) -> u64 {
+        let interval = self.env.config.ping_interval;
+        let wait = interval.mul_f64(0.9 + 0.2 * self.env.clock.random_unit());
         let next = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         // Connections with about the same time share an entry of the list.
-        next - next % self.ping_step()
-    }
-
-    fn ping_step(&self) -> u64 {
-        (u64::try_from(self.config.ping_interval.as_millis()).unwrap_or(u64::MAX) / 64).max(1)
+        let step = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX) / 64;
+        next - next % step.max(1)
     }
 }

@@ -1,7 +1,9 @@
 //! A message on its way to the sessions of this node, encoded once for each [`Encoding`].
 
+mod batch;
 mod encoding;
 
+pub(crate) use batch::Batch;
 pub use encoding::Encoding;
 
 use std::{
@@ -15,7 +17,7 @@ use serde::Deserialize;
 use crate::{
     backplane::Position,
     cursor::{self, CursorKey},
-    hub::meters::Meters,
+    meters::Meters,
     protocol::ServerFrame,
     topic::Topic,
 };

@@ -20,9 +20,10 @@ use crate::{
     close::Close,
     connection::{Connection, Item},
     cursor::{self, Places},
+    feed::PAGE_BYTES,
     hub::{registry::Admission, state::HubState},
     protocol::{ClientFrame, JoinedTopic, ServerFrame},
-    topic::{Filter, feed::PAGE_BYTES},
+    topic::Filter,
 };
 
 /// The number of malformed frames at which the session is closed.
@@ -47,7 +48,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(hub: Arc<HubState>, connection: Arc<Connection>) -> Self {
-        let rate = Rate::new(hub.config.client_frames_per_second, hub.clock.now());
+        let rate = Rate::new(hub.env.config.client_frames_per_second, hub.env.clock.now());
         Self {
             hub,
             connection,
@@ -64,9 +65,9 @@ impl Client {
     pub(super) fn start(&mut self, session: Session, topics: Vec<String>, cursor: Option<&str>) {
         let session = self.with_own_topic(session);
         // The application may grant more topics than a client may add.
-        let max = self.hub.config.max_topics.max(session.topics.len());
+        let max = self.hub.env.config.max_topics.max(session.topics.len());
         let places =
-            cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, cursor, max)).unwrap_or_default();
+            cursor.map(|cursor| cursor::read(&self.hub.env.cursor_keys, cursor, max)).unwrap_or_default();
         let more = topics.into_iter().chain(places.topics().map(str::to_owned));
         let mut wanted: Vec<(String, Filter)> = Vec::new();
         for (topic, filter) in
@@ -103,8 +104,8 @@ impl Client {
 
     /// Counts a frame of the client. Returns the close code if there are too many.
     pub(super) fn count_frame(&mut self) -> Result<(), Close> {
-        let rate = self.hub.config.client_frames_per_second;
-        if self.rate.admit(rate, self.hub.clock.now()) { Ok(()) } else { Err(Close::TOO_MANY) }
+        let rate = self.hub.env.config.client_frames_per_second;
+        if self.rate.admit(rate, self.hub.env.clock.now()) { Ok(()) } else { Err(Close::TOO_MANY) }
     }
 
     /// Handles a message of the client. Returns the close code if the message ends the session.
@@ -138,7 +139,7 @@ impl Client {
         admission: &mut Admission,
     ) -> Result<(), Close> {
         let session = self.check(token).await.ok_or(Close::UNAUTHENTICATED)?;
-        admission.assign(&session.principal, &self.hub.config).map_err(|_| Close::TOO_MANY_SESSIONS)?;
+        admission.assign(&session.principal, &self.hub.env.config).map_err(|_| Close::TOO_MANY_SESSIONS)?;
         self.connection.peer.set_principal(&session.principal);
         self.hub.watch.set_expiry(&self.connection, session.end());
         self.start(session, Vec::new(), cursor.as_deref());
@@ -159,7 +160,7 @@ impl Client {
         self.memberships.retain(|membership| !membership.member.has_left());
         let mut forbidden = Vec::new();
         for membership in &self.memberships {
-            let topic = &membership.topic.name;
+            let topic = membership.name();
             if !is_allowed(&self.hub, &session, topic).await {
                 forbidden.push(topic.clone());
             }
@@ -180,7 +181,7 @@ impl Client {
     /// Returns the rights of the bearer of `token`, or `None` if there are none.
     async fn check(&self, token: String) -> Option<Session> {
         let authenticate = self.hub.authenticate.as_ref()?;
-        match self.hub.clock.timeout(AUTHENTICATION_LIMIT, authenticate.authenticate(token)).await {
+        match self.hub.env.clock.timeout(AUTHENTICATION_LIMIT, authenticate.authenticate(token)).await {
             Ok(Ok(session)) => Some(session),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a token was refused");
@@ -194,7 +195,7 @@ impl Client {
     }
 
     async fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
-        let current = self.memberships.iter().position(|member| *member.topic.name == *topic);
+        let current = self.memberships.iter().position(|member| **member.name() == *topic);
         if let Some(member) = current.and_then(|index| self.memberships.get(index))
             && member.is_live()
         {
@@ -209,8 +210,8 @@ impl Client {
             let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
             return self.send(&ServerFrame::Error { code, detail });
         }
-        let places =
-            cursor.map(|cursor| cursor::read(&self.hub.cursor_keys, &cursor, self.hub.config.max_topics));
+        let places = cursor
+            .map(|cursor| cursor::read(&self.hub.env.cursor_keys, &cursor, self.hub.env.config.max_topics));
         let start = start_of(&places.unwrap_or_default(), &topic);
         let membership = Membership::enter(&self.hub, &self.connection, &topic);
         self.memberships.push(membership.clone());
@@ -242,14 +243,12 @@ impl Client {
             return Some("malformed");
         }
         self.memberships.retain(|membership| !membership.member.has_left());
-        (self.memberships.len() >= self.hub.config.max_topics).then_some("too_many_topics")
+        (self.memberships.len() >= self.hub.env.config.max_topics).then_some("too_many_topics")
     }
 
     fn unsubscribe(&mut self, topic: &str, reason: Option<&'static str>) {
         // A join in progress has the membership as well, so dropping it would not leave the topic.
-        self.memberships
-            .extract_if(.., |member| *member.topic.name == *topic)
-            .for_each(|member| member.leave());
+        self.memberships.extract_if(.., |member| **member.name() == *topic).for_each(|member| member.leave());
         self.send(&ServerFrame::Unsubscribed { topic, reason });
     }
 
@@ -272,7 +271,7 @@ impl Client {
         let mut task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
         if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.tasks.retain(|task| !task.is_finished());
-            self.tasks.push(self.hub.spawn(task));
+            self.tasks.push(self.hub.fanout.spawn(task));
         }
     }
 }
@@ -315,7 +314,7 @@ async fn welcome(
     let frame = ServerFrame::Welcome {
         session: &connection.peer.name.to_string(),
         topics: &joined,
-        ping_seconds: hub.config.ping_interval.as_secs(),
+        ping_seconds: hub.env.config.ping_interval.as_secs(),
         expires: (end != u64::MAX).then_some(end),
     };
     connection.send(Item::with_cursors(&frame, &joined));

@@ -18,11 +18,12 @@ use crate::{
     backplane::{History, Position, Retention},
     connection::{Item, Member},
     cursor,
+    feed::{Feed, PAGE_BYTES},
     hub::state::HubState,
-    message::Message,
+    message::{Batch, Message},
     protocol::{JoinedTopic, ServerFrame},
-    shard::{Batch, Subscriber},
-    topic::{Filter, Topic, feed::PAGE_BYTES},
+    shard::Subscriber,
+    topic::{Filter, Topic},
 };
 
 /// The waits before a failed access to the backplane is repeated: the first, and the longest.
@@ -44,6 +45,7 @@ pub(super) struct Join {
     hub: Arc<HubState>,
     member: Arc<Member>,
     membership: Weak<Membership>,
+    feed: Arc<Feed>,
     topic: Arc<Topic>,
     filter: Option<Arc<Filter>>,
     /// The position up to which the session has the messages. `None` in a topic without history.
@@ -64,7 +66,7 @@ impl Join {
         start: Start,
         page: usize,
     ) -> Self {
-        let topic = membership.topic.clone();
+        let feed = membership.feed.clone();
         let mut join = Self {
             filter: (!filter.is_empty()).then(|| Arc::new(filter)),
             membership: Arc::downgrade(membership),
@@ -74,12 +76,13 @@ impl Join {
             _recent: None,
             hub,
             member: membership.member.clone(),
-            topic,
+            topic: feed.topic.clone(),
+            feed,
         };
         join.activate().await;
         if let Some(retention) = join.topic.options.history {
-            join._recent = Some(KeepRecent::new(&join.topic));
-            join.reached = join.topic.feed.lock().last;
+            join._recent = Some(KeepRecent::new(&join.feed));
+            join.reached = join.feed.lock().last;
             join.resume(retention, start, page).await;
         } else if matches!(start, Start::After(_)) {
             join.recovered = Some(false);
@@ -89,12 +92,11 @@ impl Join {
 
     async fn activate(&self) {
         let (name, history) = (&self.topic.name, self.topic.options.history);
-        self.topic
-            .feed
+        self.feed
             .active
             .get_or_init(|| async {
-                let position = self.repeat(|| self.hub.backplane.subscribe(name, history)).await;
-                self.topic.feed.lock().start_at(position);
+                let position = self.repeat(|| self.hub.fanout.backplane.subscribe(name, history)).await;
+                self.feed.lock().start_at(position);
             })
             .await;
     }
@@ -109,7 +111,7 @@ impl Join {
         if !is_current {
             let read = self.read(retention, since, page).await;
             let Some(messages) = read.messages else {
-                self.reached = self.topic.feed.lock().last;
+                self.reached = self.feed.lock().last;
                 return self.recovered = Some(false);
             };
             self.page = messages;
@@ -119,7 +121,7 @@ impl Join {
 
     /// Returns what the client learns about the join before its first message.
     pub(super) fn joined(&self) -> JoinedTopic {
-        let keys = &self.hub.cursor_keys;
+        let keys = &self.hub.env.cursor_keys;
         let cursor = self.reached.map(|position| cursor::token(keys, &self.topic.name, position));
         let sparse = self.topic.options.is_sparse(self.filter.is_some());
         JoinedTopic { topic: self.topic.name.as_ref().to_owned(), cursor, recovered: self.recovered, sparse }
@@ -141,7 +143,7 @@ impl Join {
             let read = self.read(retention, reached, PAGE_BYTES).await;
             match read.messages {
                 // The feed is about to change its epoch.
-                Some(messages) if messages.is_empty() => self.hub.clock.sleep(QUEUE_WAIT).await,
+                Some(messages) if messages.is_empty() => self.hub.env.clock.sleep(QUEUE_WAIT).await,
                 Some(messages) => self.send_page(messages).await,
                 None => self.skip_to(read.top, "history"),
             }
@@ -156,20 +158,20 @@ impl Join {
     /// Adds the session to the topic if it has every message up to the last one. Returns `false` if it has not yet.
     fn try_go_live(&mut self) -> bool {
         let Some(membership) = self.membership.upgrade() else { return true };
-        let topic = self.topic.clone();
-        let mut feed = topic.feed.lock();
+        let feed = self.feed.clone();
+        let mut state = feed.lock();
         if self.member.has_left() {
             return true;
         }
-        if let (Some(reached), Some(last)) = (self.reached, feed.last) {
+        if let (Some(reached), Some(last)) = (self.reached, state.last) {
             if reached.epoch != last.epoch {
                 // One of both has not learned yet that the epoch has changed.
-                feed.repair(&self.hub, &topic);
+                feed.repair(&self.hub.fanout, &mut state);
                 return false;
             }
             if reached.offset < last.offset {
                 let missing = (last.offset - reached.offset) as usize;
-                let mut recent: Vec<_> = feed.recent.iter().rev().take(missing).cloned().collect();
+                let mut recent: Vec<_> = state.recent.iter().rev().take(missing).cloned().collect();
                 recent.reverse();
                 let is_next = |first: &Arc<Message>| {
                     first.position.is_some_and(|at| at.epoch == last.epoch && at.offset == reached.offset + 1)
@@ -186,7 +188,7 @@ impl Join {
             }
         }
         let subscriber = Subscriber::new(self.member.clone(), self.reached, self.filter.clone());
-        if let Some(shard) = self.hub.shard_of(self.member.connection.id) {
+        if let Some(shard) = self.hub.fanout.shard_of(self.member.connection.id) {
             shard.subscribe(&self.topic, subscriber);
         }
         membership.set_live();
@@ -195,7 +197,7 @@ impl Join {
 
     /// Sends messages in parts of at most half the queue, each when the queue has room for it.
     async fn send_page(&mut self, mut page: Vec<(u64, Bytes)>) {
-        let config = &self.hub.config;
+        let config = &self.hub.env.config;
         let (max_bytes, max_frames) = (config.queue_bytes / 2, (config.queue_frames / 2).max(1));
         while !page.is_empty() {
             let (mut count, mut bytes) = (0, 0);
@@ -218,24 +220,27 @@ impl Join {
             let at = Position { offset, ..reached };
             self.reached = Some(at);
             // The feed has reported a message that cannot be read.
-            messages
-                .extend(Message::event(self.topic.clone(), Some(at), &body, &self.hub.meters).map(Arc::new));
+            messages.extend(
+                Message::event(self.topic.clone(), Some(at), &body, &self.hub.env.meters).map(Arc::new),
+            );
         }
         self.send(messages);
     }
 
     fn send(&self, mut messages: Vec<Arc<Message>>) {
         if let Some(filter) = &self.filter {
-            messages.retain(|message| message.head.as_ref().is_none_or(|head| filter.passes(head)));
+            messages.retain(|message| {
+                message.head.as_ref().is_none_or(|head| filter.passes(&head.event, head.key.as_deref()))
+            });
         }
         if !messages.is_empty() {
-            self.hub.meters.delivered(self.member.deliver(&Batch::new(messages)));
+            self.hub.env.meters.delivered(self.member.deliver(&Batch::new(messages)));
         }
     }
 
     /// Notifies the client that the messages up to `position` are lost.
     fn skip_to(&mut self, position: Position, reason: &'static str) {
-        let (keys, meters) = (&self.hub.cursor_keys, &self.hub.meters);
+        let (keys, meters) = (&self.hub.env.cursor_keys, &self.hub.env.meters);
         let notice = Message::missed(self.topic.clone(), Some(position), reason, keys, meters);
         self.member.send(Item::Message(Arc::new(notice)));
         self.reached = Some(position);
@@ -244,13 +249,13 @@ impl Join {
     /// Waits while the client has not taken enough of what was sent before.
     async fn wait_for_room(&self, bytes: usize, frames: usize) {
         while self.is_wanted() && !self.has_room(bytes, frames) {
-            self.hub.clock.sleep(QUEUE_WAIT).await;
+            self.hub.env.clock.sleep(QUEUE_WAIT).await;
         }
     }
 
     /// Returns whether the queue is empty, or takes `bytes` in `frames` and is at most three quarters full then.
     fn has_room(&self, bytes: usize, frames: usize) -> bool {
-        let ((queued, items), config) = (self.member.connection.queued(), &self.hub.config);
+        let ((queued, items), config) = (self.member.connection.queued(), &self.hub.env.config);
         let fits =
             queued + bytes <= config.queue_bytes / 4 * 3 && items + frames <= config.queue_frames / 4 * 3;
         fits || (queued, items) == (0, 0)
@@ -258,39 +263,39 @@ impl Join {
 
     async fn read(&self, retention: Retention, since: Position, page: usize) -> History {
         // The semaphore is never closed.
-        let _permit = self.hub.reads.acquire().await;
-        let page = page.min(self.hub.config.queue_bytes / 2);
-        self.repeat(|| self.hub.backplane.history(&self.topic.name, retention, since, page)).await
+        let _permit = self.hub.fanout.reads.acquire().await;
+        let page = page.min(self.hub.env.config.queue_bytes / 2);
+        self.repeat(|| self.hub.fanout.backplane.history(&self.topic.name, retention, since, page)).await
     }
 
     /// Repeats an access to the backplane until it succeeds. The join ends before with its session.
     async fn repeat<T, F: Future<Output = Result<T, Error>>>(&self, access: impl Fn() -> F) -> T {
         let (mut wait, longest) = RETRY;
         loop {
-            match self.hub.access(access()).await {
+            match self.hub.fanout.access(access()).await {
                 Ok(result) => return result,
                 Err(error) => {
                     tracing::debug!(topic = %self.topic.name, %error, "the backplane does not answer")
                 }
             }
-            self.hub.clock.sleep(wait.mul_f64(0.5 + 0.5 * self.hub.clock.random_unit())).await;
+            self.hub.env.clock.sleep(wait.mul_f64(0.5 + 0.5 * self.hub.env.clock.random_unit())).await;
             wait = (wait * 2).min(longest);
         }
     }
 }
 
 /// Keeps the recent messages of a topic while it lives.
-struct KeepRecent(Arc<Topic>);
+struct KeepRecent(Arc<Feed>);
 
 impl KeepRecent {
-    fn new(topic: &Arc<Topic>) -> Self {
-        topic.feed.lock().begin_join();
-        Self(topic.clone())
+    fn new(feed: &Arc<Feed>) -> Self {
+        feed.lock().begin_join();
+        Self(feed.clone())
     }
 }
 
 impl Drop for KeepRecent {
     fn drop(&mut self) {
-        self.0.feed.lock().end_join();
+        self.0.lock().end_join();
     }
 }

@@ -62,12 +62,13 @@ impl Link {
     ) -> Self {
         let connection = Connection::new(Opening {
             id: admission.id,
-            name: hub.clock.uuid_v7(),
+            name: hub.env.clock.uuid_v7(),
             principal: session.map(|session| session.principal.clone()),
             encoding,
             socket,
             expires: session.map_or(u64::MAX, Session::end),
-            hub: hub.clone(),
+            env: hub.env.clone(),
+            waiting: hub.watch.waiting.clone(),
         });
         Self::new(hub.clone(), connection, admission)
     }
@@ -76,8 +77,7 @@ impl Link {
         if !admission.set_connection(&connection) {
             connection.close(Close::DISCONNECTED);
         }
-        let first_ping = hub.next_ping(hub.now());
-        hub.watch.add(&connection, first_ping);
+        hub.watch.add(&connection);
         // A drain that began before the connection was registered has not seen it.
         if hub.registry.is_draining() {
             connection.close(Close::GOING_AWAY);
@@ -99,7 +99,7 @@ impl Link {
     /// them malformed, or the client is not authenticated.
     pub async fn receive(&mut self, text: &str) -> Result<(), CloseReason> {
         self.count_frame().map_err(CloseReason::from)?;
-        if text.len() > self.hub.config.max_client_frame {
+        if text.len() > self.hub.env.config.max_client_frame {
             return Err(Close::TOO_BIG.into());
         }
         self.on_text(text).await.map_err(CloseReason::from)
@@ -107,13 +107,13 @@ impl Link {
 
     /// Ends the session in `seconds`, unless its client authenticates before.
     pub(crate) fn expire_in(&self, seconds: u64) {
-        self.hub.watch.set_expiry(&self.connection, self.hub.clock.unix().as_secs() + seconds);
+        self.hub.watch.set_expiry(&self.connection, self.hub.env.clock.unix().as_secs() + seconds);
     }
 
     /// Notes the close code with which the session ends. `None`: its client has ended it.
     pub(crate) fn note_end(&self, close: Option<Close>) {
         if close == Some(Close::TOO_SLOW) {
-            self.hub.meters.slow_closed();
+            self.hub.env.meters.slow_closed();
         }
         let session = self.connection.peer.name;
         tracing::debug!(%session, code = close.map(|close| close.code), "a session ended");
@@ -121,7 +121,7 @@ impl Link {
 
     /// Counts a frame of the client, whatever its kind.
     pub(crate) fn count_frame(&mut self) -> Result<(), Close> {
-        self.connection.peer.heard_at(self.hub.now());
+        self.connection.peer.heard_at(self.hub.env.now());
         self.client.count_frame()
     }
 
@@ -141,7 +141,7 @@ impl Link {
             let pulled = poll_fn(|cx| self.poll_pull(cx, 1)).await;
             match pulled {
                 Pulled::Items(items) => {
-                    let keys = &self.hub.cursor_keys;
+                    let keys = &self.hub.env.cursor_keys;
                     let bytes = items.first().map(|item| item.bytes(self.connection.encoding, keys));
                     if let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) {
                         return Outgoing::Frame(bytes);
@@ -155,7 +155,7 @@ impl Link {
 
     /// Returns `items` as one piece of bytes.
     pub(crate) fn encode(&self, items: &[Item]) -> Bytes {
-        let encode = |item: &Item| item.bytes(self.connection.encoding, &self.hub.cursor_keys);
+        let encode = |item: &Item| item.bytes(self.connection.encoding, &self.hub.env.cursor_keys);
         match items {
             [item] => encode(item),
             items => items.iter().map(encode).collect::<Vec<_>>().concat().into(),
@@ -171,7 +171,7 @@ impl Link {
         loop {
             let items = self.connection.pull(max_bytes);
             if !items.is_empty() {
-                self.hub.meters.delivered(items.len());
+                self.hub.env.meters.delivered(items.len());
                 return Poll::Ready(Pulled::Items(items));
             }
             match self.connection.duty() {

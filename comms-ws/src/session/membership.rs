@@ -8,16 +8,17 @@ use std::sync::{
 use crate::{
     connection::{Connection, Member},
     cursor,
+    feed::Feed,
     hub::state::HubState,
     message::Message,
     protocol::{JoinedTopic, ServerFrame},
-    topic::{Filter, Topic},
+    topic::Filter,
 };
 
 /// The membership of a session in a topic. Dropping it leaves the topic.
 pub(super) struct Membership {
     hub: Arc<HubState>,
-    pub(super) topic: Arc<Topic>,
+    pub(super) feed: Arc<Feed>,
     pub(super) member: Arc<Member>,
     /// The session gets the messages of the topic.
     live: AtomicBool,
@@ -25,25 +26,30 @@ pub(super) struct Membership {
 
 impl Membership {
     pub(super) fn enter(hub: &Arc<HubState>, connection: &Arc<Connection>, topic: &str) -> Arc<Self> {
-        let topic = hub.topics.enter(topic, || hub.config.topics.of(topic));
+        let feed = hub.feeds.enter(topic, || hub.env.config.topics.of(topic));
         let (member, live) = (Member::new(connection), AtomicBool::new(false));
-        Arc::new(Self { hub: hub.clone(), topic, member, live })
+        Arc::new(Self { hub: hub.clone(), feed, member, live })
     }
 
     /// Leaves the topic. No message of it is sent to the session afterwards.
     pub(super) fn leave(&self) {
         {
             // Under the lock of the feed, so that a join does not add the session afterwards.
-            let _feed = self.topic.feed.lock();
+            let _feed = self.feed.lock();
             if !self.member.leave() {
                 return;
             }
             let connection = self.member.connection.id;
-            if let Some(shard) = self.hub.shard_of(connection) {
-                shard.unsubscribe(&self.topic.name, connection);
+            if let Some(shard) = self.hub.fanout.shard_of(connection) {
+                shard.unsubscribe(self.name(), connection);
             }
         }
-        self.hub.topics.leave(&self.topic.name, &*self.hub.backplane);
+        self.hub.feeds.leave(self.name(), &*self.hub.fanout.backplane);
+    }
+
+    /// Returns the name of the topic.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.feed.topic.name
     }
 
     pub(super) fn set_live(&self) {
@@ -56,17 +62,17 @@ impl Membership {
 
     /// Gives a session that takes part in the topic another filter, and confirms it to the client.
     pub(super) fn change_filter(&self, filter: Filter) {
-        let (hub, topic) = (&self.hub, &self.topic);
+        let (hub, topic) = (&self.hub, &self.feed.topic);
         // Under the lock of the feed, so that the cursor of the confirmation is that of the last message. The confirmation
         // takes its place in the turn of the topic, after the messages for which the filter before is in force.
-        let feed = topic.feed.lock();
-        let cursor = feed.last.map(|position| cursor::token(&hub.cursor_keys, &topic.name, position));
+        let feed = self.feed.lock();
+        let cursor = feed.last.map(|position| cursor::token(&hub.env.cursor_keys, &topic.name, position));
         let sparse = topic.options.is_sparse(!filter.is_empty());
         let joined = JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse };
         let text = ServerFrame::Subscribed(&joined).encode();
-        let confirmation = Message::control(topic.clone(), feed.last, text, &hub.meters);
+        let confirmation = Message::control(topic.clone(), feed.last, text, &hub.env.meters);
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        if let Some(shard) = hub.shard_of(self.member.connection.id) {
+        if let Some(shard) = hub.fanout.shard_of(self.member.connection.id) {
             shard.change_filter(&topic.name, self.member.connection.id, filter, Arc::new(confirmation));
         }
     }

@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns whether `session` allows `topic`, within the time limit.
 pub(super) async fn is_allowed(hub: &HubState, session: &Session, topic: &str) -> bool {
-    hub.clock.timeout(LIMIT, session.allows(topic)).await.unwrap_or_else(|_| {
+    hub.env.clock.timeout(LIMIT, session.allows(topic)).await.unwrap_or_else(|_| {
         tracing::warn!(limit = ?LIMIT, topic, "the permission for a topic took too long");
         false
     })
@@ -33,7 +33,7 @@ impl Wanted {
     /// Begins to join the topic, or returns the name of a topic that is not allowed.
     pub(super) async fn begin(self, hub: Arc<HubState>, page: usize) -> Result<Join, String> {
         let Self { membership, filter, start, asked } = self;
-        let name = &membership.topic.name;
+        let name = membership.name();
         if let Some(session) = asked
             && !is_allowed(&hub, &session, name).await
         {

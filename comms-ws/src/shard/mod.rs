@@ -5,13 +5,10 @@
 //! joins the messages of each to one write, and writes to every subscribed socket from its own task: the tasks of
 //! the sessions sleep. Messages that arrive meanwhile form the next turn, so that a busy hub makes fewer and larger writes.
 //!
-//! - `batch.rs`: the messages of a turn, encoded once.
 //! - `subscribers.rs`: the subscribers of a topic in a shard, and what each of them gets.
 
-mod batch;
 mod subscribers;
 
-pub(crate) use batch::Batch;
 pub(crate) use subscribers::Subscriber;
 
 use std::{
@@ -26,8 +23,8 @@ use tokio::sync::Notify;
 
 use crate::{
     connection::Connection,
-    hub::meters::Meters,
     message::Message,
+    meters::Meters,
     topic::{Filter, Topic},
 };
 use subscribers::{Subscribers, Turn};

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::Batch;
 use crate::{
     backplane::Position,
     connection::{Connection, Member},
-    message::Message,
+    message::{Batch, Message},
     topic::Filter,
 };
 
@@ -128,7 +127,7 @@ impl Subscriber {
 
     fn passes(&self, message: &Message) -> bool {
         match (&self.filter, &message.head) {
-            (Some(filter), Some(head)) => filter.passes(head),
+            (Some(filter), Some(head)) => filter.passes(&head.event, head.key.as_deref()),
             _ => true,
         }
     }

@@ -2,12 +2,11 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Method, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
 
-use super::{sse, websocket};
+use super::{body::Body, problem, resume::Resume, sse::EventStream, websocket};
 use crate::{
-    body::Body,
     hub::state::HubState,
     message::Encoding,
     refusal::Refusal,
@@ -28,7 +27,7 @@ pub(crate) fn accept<B>(
         true => accept_websocket(hub, &mut parts, session, address),
         false => accept_events(hub, &parts, session, address),
     };
-    result.unwrap_or_else(Refusal::response)
+    result.unwrap_or_else(problem::response)
 }
 
 fn accept_websocket(
@@ -39,12 +38,12 @@ fn accept_websocket(
 ) -> Result<Response<Body>, Refusal> {
     check_origin(hub, &parts.headers)?;
     let mut handshake = Handshake::check(parts).map_err(Refusal::Handshake)?;
-    if !hub.config.compression {
+    if !hub.env.config.compression {
         handshake.deflate = None;
     }
     let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(Refusal::NotUpgradable)?;
     let principal = session.as_ref().map(|session| &session.principal);
-    let admission = hub.registry.admit(principal, address, &hub.config)?;
+    let admission = hub.registry.admit(principal, address, &hub.env.config)?;
     hub.start();
     let is_deflated = handshake.deflate.is_some();
     let resume = Resume::of(parts);
@@ -61,18 +60,29 @@ fn accept_events(
 ) -> Result<Response<Body>, Refusal> {
     let session = session.filter(|_| accepts_events(parts)).ok_or(Refusal::NoTransport)?;
     check_origin(hub, &parts.headers)?;
-    let admission = hub.registry.admit(Some(&session.principal), address, &hub.config)?;
+    let admission = hub.registry.admit(Some(&session.principal), address, &hub.env.config)?;
     hub.start();
     let resume = Resume::of(parts);
     let mut link = Link::open(hub, admission, Some(&session), Encoding::EventStream, None);
     link.start(session, resume.topics, resume.cursor.as_deref());
-    Ok(sse::response(link, hub.clock.random_unit()))
+    Ok(event_stream(EventStream::new(link, hub.env.clock.random_unit())))
+}
+
+/// Returns the response whose body is `stream`.
+fn event_stream(stream: EventStream) -> Response<Body> {
+    let mut response = Response::new(Body::events(stream));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // `no-transform`: a proxy that compresses would hold events back. nginx buffers unless it is told not to.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 /// Refuses pages of other origins. A browser sends `Origin` on every handshake and no page can prevent that, so a request
 /// without `Origin` does not come from a page. An event stream of the page's own origin has none either.
 fn check_origin(hub: &HubState, headers: &HeaderMap) -> Result<(), Refusal> {
-    match is_origin_allowed(headers, &hub.config.origins) {
+    match is_origin_allowed(headers, &hub.env.config.origins) {
         true => Ok(()),
         false => Err(Refusal::Origin),
     }
@@ -97,29 +107,6 @@ fn accepts_events(parts: &Parts) -> bool {
     parts.method == Method::GET && accepted.any(|value| value.split(',').any(is_events))
 }
 
-/// What a request says about the topics of its session.
-pub(super) struct Resume {
-    pub(super) topics: Vec<String>,
-    pub(super) cursor: Option<String>,
-}
-
-impl Resume {
-    /// Reads the parameters `topic` and `cursor`, and the header `Last-Event-ID`, which is newer than the cursor of the
-    /// address.
-    fn of(parts: &Parts) -> Self {
-        let (mut topics, mut cursor) = (Vec::new(), None);
-        for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
-            match &*name {
-                "topic" => topics.push(value.into_owned()),
-                "cursor" => cursor = Some(value.into_owned()),
-                _ => {}
-            }
-        }
-        let last = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
-        Self { topics, cursor: last.filter(|id| !id.is_empty()).map(str::to_owned).or(cursor) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,22 +127,5 @@ mod tests {
             assert!(!allowed(&[evil]), "{evil}");
         }
         assert!(!allowed(&["https://shop.example", "https://evil.example"]));
-    }
-
-    #[test]
-    fn the_topics_and_the_cursor_are_read_from_the_request() {
-        let parts = |uri: &str, last: Option<&str>| {
-            let mut request = Request::get(uri);
-            if let Some(last) = last {
-                request = request.header("last-event-id", last);
-            }
-            let Resume { topics, cursor } = Resume::of(&request.body(()).unwrap().into_parts().0);
-            (topics, cursor)
-        };
-        assert_eq!(parts("/v1/events", None), (vec![], None));
-        let (topics, cursor) = parts("/v1/events?topic=a%2Fb&topic=c&cursor=x%3A1", None);
-        assert_eq!((topics, cursor.as_deref()), (vec!["a/b".to_owned(), "c".to_owned()], Some("x:1")));
-        assert_eq!(parts("/?cursor=x", Some("y")).1.as_deref(), Some("y"), "the header is newer");
-        assert_eq!(parts("/?cursor=x", Some("")).1.as_deref(), Some("x"));
     }
 }

@@ -12,10 +12,8 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderValue, Response, header};
 
 use crate::{
-    body::Body,
     close,
     connection::Item,
     message::Encoding,
@@ -36,21 +34,14 @@ pub(crate) struct EventStream {
     has_ended: bool,
 }
 
-/// Returns the response whose body is the session of `link`. `random` is a random number below 1.
-pub(super) fn response(link: Link, random: f64) -> Response<Body> {
-    let wait = RECONNECT.mul_f64(0.2 + 0.8 * random).as_millis();
-    let head = Bytes::from(format!("retry: {wait}\n\n"));
-    let stream = EventStream { link, tokens: Vec::new(), head, has_ended: false };
-    let mut response = Response::new(Body::events(stream));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // `no-transform`: a proxy that compresses would hold events back. nginx buffers unless it is told not to.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
-}
-
 impl EventStream {
+    /// Creates the stream of a session. `random` is a random number below 1.
+    pub(super) fn new(link: Link, random: f64) -> Self {
+        let wait = RECONNECT.mul_f64(0.2 + 0.8 * random).as_millis();
+        let head = Bytes::from(format!("retry: {wait}\n\n"));
+        Self { link, tokens: Vec::new(), head, has_ended: false }
+    }
+
     /// Returns the next events, or `None` after the last.
     pub(crate) fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.has_ended {
@@ -69,7 +60,7 @@ impl EventStream {
         let frame = ServerFrame::Close { code: close.code, reason: close.reason };
         let mut last = BytesMut::new();
         if close.code == close::GOING_AWAY {
-            let _ = writeln!(last, "retry: {}", self.link.hub.retry_after().as_millis());
+            let _ = writeln!(last, "retry: {}", self.link.hub.env.retry_after().as_millis());
         }
         last.put(Encoding::EventStream.encode(&frame.encode()));
         Poll::Ready(Some(last.freeze()))
@@ -81,14 +72,14 @@ impl EventStream {
             if self.advance(item) {
                 self.put_id(&mut events);
             }
-            events.put(item.bytes(Encoding::EventStream, &self.link.hub.cursor_keys));
+            events.put(item.bytes(Encoding::EventStream, &self.link.hub.env.cursor_keys));
         }
         events.freeze()
     }
 
     /// Advances the cursor by what an item carries. Returns whether it carries anything.
     fn advance(&mut self, item: &Item) -> bool {
-        let tokens = item.tokens(&self.link.hub.cursor_keys);
+        let tokens = item.tokens(&self.link.hub.env.cursor_keys);
         for (topic, token) in &tokens {
             match self.tokens.iter_mut().find(|(other, _)| other == topic) {
                 Some((_, current)) => current.clone_from(token),

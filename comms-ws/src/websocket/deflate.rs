@@ -3,7 +3,7 @@
 //! Without a context, a compressed frame is the same for all clients, and a connection holds no window. The state of the
 //! algorithms, a few hundred KiB, exists once per thread.
 
-use super::decoder::Violation;
+use super::violation::Violation;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::cell::RefCell;
 

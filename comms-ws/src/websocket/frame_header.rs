@@ -1,6 +1,6 @@
 //! The header of a frame: its opcode, its flags, its mask and the length of its payload (RFC 6455, section 5.2).
 
-use super::decoder::Violation;
+use super::violation::Violation;
 
 /// The length of the longest header of a masked frame.
 pub(super) const MAX_LEN: usize = 14;

@@ -16,3 +16,4 @@ pub(crate) mod handshake;
 #[cfg(test)]
 mod tests;
 mod utf8;
+pub(crate) mod violation;

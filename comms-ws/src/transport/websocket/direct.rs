@@ -105,7 +105,7 @@ fn read(link: &mut Link, socket: &TcpStream, decoder: &mut Decoder) -> (Vec<Rece
 /// Writes what is queued, as far as the socket takes it. Returns whether nothing is left.
 fn flush(link: &Link, socket: &TcpStream) -> io::Result<bool> {
     let (frames, result) = link.connection.flush(|parts| socket.try_write_vectored(parts));
-    link.hub.meters.delivered(frames);
+    link.hub.env.meters.delivered(frames);
     match result {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
         result => result.map(|()| true),
@@ -120,7 +120,7 @@ async fn close(link: &Link, socket: &TcpStream, end: End) {
         End::Closed => (1000, ""),
         End::Close(Close { code, reason, .. }) => (code, reason),
     };
-    let (clock, config) = (&link.hub.clock, &link.hub.config);
+    let (clock, config) = (&link.hub.env.clock, &link.hub.env.config);
     let sent = async {
         while !flush(link, socket)? {
             socket.writable().await?;

@@ -14,7 +14,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::accept::Resume;
+use super::resume::Resume;
 use crate::{
     close::Close,
     hub::{registry::Admission, state::HubState},
@@ -61,11 +61,11 @@ impl End {
 /// Runs the session when the connection has switched protocols.
 pub(super) fn spawn(accepted: Accepted, upgrade: OnUpgrade) {
     tokio::spawn(async move {
-        let upgraded = match accepted.hub.clock.timeout(UPGRADE_LIMIT, upgrade).await {
+        let upgraded = match accepted.hub.env.clock.timeout(UPGRADE_LIMIT, upgrade).await {
             Ok(Ok(upgraded)) => upgraded,
             _ => return tracing::debug!("a connection did not switch to WebSocket"),
         };
-        let decoder = Decoder::new(accepted.hub.config.max_client_frame, accepted.is_deflated);
+        let decoder = Decoder::new(accepted.hub.env.config.max_client_frame, accepted.is_deflated);
         // A task of its own: the future of this one is larger.
         match bare_socket(upgraded) {
             Ok((socket, first)) => {

@@ -30,7 +30,7 @@ pub(super) async fn run(mut link: Link, mut decoder: Decoder, stream: impl Async
         End::Closed => (1000, ""),
         End::Close(Close { code, reason, .. }) => (code, reason),
     };
-    let (clock, config) = (&link.hub.clock, &link.hub.config);
+    let (clock, config) = (&link.hub.env.clock, &link.hub.env.config);
     let sent = async {
         writer.write_all(&pending).await?;
         writer.write_all(&encoder::close(code, reason)).await?;

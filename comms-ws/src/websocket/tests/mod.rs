@@ -4,7 +4,10 @@ mod differential;
 mod random;
 mod rules;
 
-use super::decoder::{Decoder, Received, Violation};
+use super::{
+    decoder::{Decoder, Received},
+    violation::Violation,
+};
 
 /// The limit of a message in these tests.
 const MAX: usize = 70_000;

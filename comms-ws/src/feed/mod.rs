@@ -5,21 +5,28 @@
 //! what comes after a gap until a task has read the missing messages from the history. Where the history does not have them
 //! any more, all subscribers get a frame `missed`.
 
+mod recent;
+pub(crate) mod table;
+
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use super::{Topic, recent::Recent};
 use crate::{
     backplane::{History, Position, Retention},
-    hub::state::HubState,
+    fanout::Fanout,
     message::Message,
+    topic::Topic,
 };
+use recent::Recent;
 
 /// The size of one reading of the history, in bytes.
 pub(crate) const PAGE_BYTES: usize = 256 * 1024;
@@ -27,8 +34,10 @@ pub(crate) const PAGE_BYTES: usize = 256 * 1024;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// The feed of one topic.
-#[derive(Default)]
 pub(crate) struct Feed {
+    pub(crate) topic: Arc<Topic>,
+    /// All sessions have left the topic.
+    is_closed: AtomicBool,
     /// Set when the backplane delivers the topic.
     pub(crate) active: OnceCell<()>,
     state: Mutex<State>,
@@ -52,8 +61,54 @@ pub(crate) struct State {
 }
 
 impl Feed {
+    fn new(topic: Topic) -> Self {
+        let (is_closed, active, state) = Default::default();
+        Self { topic: Arc::new(topic), is_closed, active, state }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a message from the backplane.
+    pub(crate) fn receive(self: &Arc<Self>, fanout: &Arc<Fanout>, position: Option<Position>, body: Bytes) {
+        let mut state = self.lock();
+        let Some(at) = position else { return state.pass_without_position(fanout, &self.topic, &body) };
+        if state.arrived.is_none_or(|arrived| arrived.epoch != at.epoch || arrived.offset < at.offset) {
+            state.arrived = Some(at);
+        }
+        let is_next = match state.last {
+            None => true,
+            Some(last) if at.epoch == last.epoch && at.offset <= last.offset => return,
+            // A message of another epoch may as well be a late one of an older epoch: the history has the current one.
+            Some(last) => at.epoch == last.epoch && at.offset == last.offset + 1,
+        };
+        if is_next && !state.repairing && !fanout.is_overfull() {
+            state.pass(fanout, &self.topic, at, &body);
+        } else {
+            let size = body.len();
+            state.held.push((at, body), size);
+            self.repair(fanout, &mut state);
+        }
+    }
+
+    /// Checks the topic after an interruption of the backplane.
+    pub(crate) fn check(self: &Arc<Self>, fanout: &Arc<Fanout>) {
+        let mut state = self.lock();
+        if self.topic.options.history.is_some() {
+            self.repair(fanout, &mut state);
+        } else {
+            state.notify_missed(fanout, &self.topic, None, "interrupted");
+        }
+    }
+
+    /// Starts a task that reads the missing messages, if none runs.
+    pub(crate) fn repair(self: &Arc<Self>, fanout: &Arc<Fanout>, state: &mut State) {
+        if let Some(history) = self.topic.options.history
+            && !std::mem::replace(&mut state.repairing, true)
+        {
+            fanout.spawn(repair(fanout.clone(), self.clone(), history));
+        }
     }
 }
 
@@ -63,61 +118,29 @@ impl fmt::Debug for Feed {
     }
 }
 
-/// Takes a message of `topic` from the backplane.
-pub(crate) fn receive(hub: &Arc<HubState>, topic: &Arc<Topic>, position: Option<Position>, body: Bytes) {
-    let mut feed = topic.feed.lock();
-    let Some(at) = position else { return feed.pass_without_position(hub, topic, &body) };
-    if feed.arrived.is_none_or(|arrived| arrived.epoch != at.epoch || arrived.offset < at.offset) {
-        feed.arrived = Some(at);
-    }
-    let is_next = match feed.last {
-        None => true,
-        Some(last) if at.epoch == last.epoch && at.offset <= last.offset => return,
-        // A message of another epoch may as well be a late one of an older epoch: the history has the current one.
-        Some(last) => at.epoch == last.epoch && at.offset == last.offset + 1,
-    };
-    if is_next && !feed.repairing && !hub.is_overfull() {
-        feed.pass(hub, topic, at, &body);
-    } else {
-        let size = body.len();
-        feed.held.push((at, body), size);
-        feed.repair(hub, topic);
-    }
-}
-
-/// Checks a topic after an interruption of the backplane.
-pub(crate) fn check(hub: &Arc<HubState>, topic: &Arc<Topic>) {
-    let mut feed = topic.feed.lock();
-    if topic.options.history.is_some() {
-        feed.repair(hub, topic);
-    } else {
-        feed.notify_missed(hub, topic, None, "interrupted");
-    }
-}
-
 impl State {
     /// Hands the message at `at` to the shards.
-    fn pass(&mut self, hub: &Arc<HubState>, topic: &Arc<Topic>, at: Position, body: &Bytes) {
+    fn pass(&mut self, fanout: &Arc<Fanout>, topic: &Arc<Topic>, at: Position, body: &Bytes) {
         self.last = Some(at);
-        match Message::event(topic.clone(), Some(at), body, &hub.meters) {
-            Ok(message) => self.fan_out(hub, Arc::new(message)),
+        match Message::event(topic.clone(), Some(at), body, &fanout.env.meters) {
+            Ok(message) => self.fan_out(fanout, Arc::new(message)),
             Err(error) => {
                 tracing::error!(topic = %topic.name, ?at, %error, "a message is not a push of JSON, and is not delivered");
-                self.notify_missed(hub, topic, Some(at), "unreadable");
+                self.notify_missed(fanout, topic, Some(at), "unreadable");
             }
         }
     }
 
-    fn pass_without_position(&mut self, hub: &Arc<HubState>, topic: &Arc<Topic>, body: &Bytes) {
-        if hub.is_overfull() {
+    fn pass_without_position(&mut self, fanout: &Arc<Fanout>, topic: &Arc<Topic>, body: &Bytes) {
+        if fanout.is_overfull() {
             if !std::mem::replace(&mut self.notified, true) {
-                self.notify_missed(hub, topic, None, "overload");
+                self.notify_missed(fanout, topic, None, "overload");
             }
             return;
         }
         self.notified = false;
-        match Message::event(topic.clone(), None, body, &hub.meters) {
-            Ok(message) => self.fan_out(hub, Arc::new(message)),
+        match Message::event(topic.clone(), None, body, &fanout.env.meters) {
+            Ok(message) => self.fan_out(fanout, Arc::new(message)),
             Err(error) => {
                 tracing::error!(topic = %topic.name, %error, "a message is not a push of JSON, and is not delivered");
             }
@@ -127,30 +150,31 @@ impl State {
     /// Notifies the subscribers that messages up to `position` are lost, and continues after it.
     fn continue_after(
         &mut self,
-        hub: &Arc<HubState>,
+        fanout: &Arc<Fanout>,
         topic: &Arc<Topic>,
         position: Position,
         reason: &'static str,
     ) {
         self.last = Some(position);
-        self.notify_missed(hub, topic, Some(position), reason);
+        self.notify_missed(fanout, topic, Some(position), reason);
     }
 
     fn notify_missed(
         &mut self,
-        hub: &Arc<HubState>,
+        fanout: &Arc<Fanout>,
         topic: &Arc<Topic>,
         position: Option<Position>,
         reason: &'static str,
     ) {
-        let notice = Message::missed(topic.clone(), position, reason, &hub.cursor_keys, &hub.meters);
-        self.fan_out(hub, Arc::new(notice));
+        let notice =
+            Message::missed(topic.clone(), position, reason, &fanout.env.cursor_keys, &fanout.env.meters);
+        self.fan_out(fanout, Arc::new(notice));
     }
 
-    fn fan_out(&mut self, hub: &HubState, message: Arc<Message>) {
+    fn fan_out(&mut self, fanout: &Fanout, message: Arc<Message>) {
         // The flushers of a hub that has ended do not take messages any more.
-        if !hub.stop.is_cancelled() {
-            hub.shards().iter().for_each(|shard| shard.append(&message));
+        if !fanout.stop.is_cancelled() {
+            fanout.shards().iter().for_each(|shard| shard.append(&message));
         }
         if self.joining > 0 {
             let size = message.size();
@@ -158,32 +182,23 @@ impl State {
         }
     }
 
-    /// Starts a task that reads the missing messages, if none runs.
-    pub(crate) fn repair(&mut self, hub: &Arc<HubState>, topic: &Arc<Topic>) {
-        if let Some(history) = topic.options.history
-            && !std::mem::replace(&mut self.repairing, true)
-        {
-            hub.spawn(repair(hub.clone(), topic.clone(), history));
-        }
-    }
-
     /// Takes the messages of a reading of the history. Returns whether the topic is complete.
-    fn mend(&mut self, hub: &Arc<HubState>, topic: &Arc<Topic>, read: History) -> bool {
+    fn mend(&mut self, fanout: &Arc<Fanout>, topic: &Arc<Topic>, read: History) -> bool {
         match (self.last, read.messages) {
             (Some(last), Some(messages)) if last.epoch == read.top.epoch => {
                 for (offset, body) in messages {
-                    self.pass_if_next(hub, topic, Position { offset, ..last }, &body);
+                    self.pass_if_next(fanout, topic, Position { offset, ..last }, &body);
                 }
             }
             (Some(last), _) if last.epoch == read.top.epoch => {
-                self.continue_after(hub, topic, read.top, "history");
+                self.continue_after(fanout, topic, read.top, "history");
             }
             // The next reading has the messages of the new epoch.
-            (Some(_), _) => self.continue_after(hub, topic, Position { offset: 0, ..read.top }, "epoch"),
+            (Some(_), _) => self.continue_after(fanout, topic, Position { offset: 0, ..read.top }, "epoch"),
             (None, _) => self.last = Some(read.top),
         }
         for (at, body) in self.held.take() {
-            self.pass_if_next(hub, topic, at, &body);
+            self.pass_if_next(fanout, topic, at, &body);
         }
         let is_after_last =
             |at: Position| self.last.is_some_and(|last| last.epoch == at.epoch && last.offset < at.offset);
@@ -191,9 +206,9 @@ impl State {
         !self.repairing
     }
 
-    fn pass_if_next(&mut self, hub: &Arc<HubState>, topic: &Arc<Topic>, at: Position, body: &Bytes) {
+    fn pass_if_next(&mut self, fanout: &Arc<Fanout>, topic: &Arc<Topic>, at: Position, body: &Bytes) {
         if self.last.is_some_and(|last| at.epoch == last.epoch && at.offset == last.offset + 1) {
-            self.pass(hub, topic, at, body);
+            self.pass(fanout, topic, at, body);
         }
     }
 
@@ -220,24 +235,22 @@ impl State {
 }
 
 /// Reads the messages that are missing after the last one, until the topic is complete.
-async fn repair(hub: Arc<HubState>, topic: Arc<Topic>, retention: Retention) {
-    loop {
-        hub.room().await;
-        let since = topic.feed.lock().last.unwrap_or(Position { epoch: 0, offset: 0 });
-        match hub.access(hub.backplane.history(&topic.name, retention, since, PAGE_BYTES)).await {
+async fn repair(fanout: Arc<Fanout>, feed: Arc<Feed>, retention: Retention) {
+    let topic = &feed.topic;
+    // Nobody waits for a topic that all sessions have left.
+    while !feed.is_closed.load(Relaxed) {
+        fanout.room().await;
+        let since = feed.lock().last.unwrap_or(Position { epoch: 0, offset: 0 });
+        match fanout.access(fanout.backplane.history(&topic.name, retention, since, PAGE_BYTES)).await {
             Ok(read) => {
-                if topic.feed.lock().mend(&hub, &topic, read) {
+                if feed.lock().mend(&fanout, topic, read) {
                     return;
                 }
             }
             Err(error) => {
                 tracing::debug!(topic = %topic.name, %error, "the history cannot be read now");
-                hub.clock.sleep(RETRY).await;
+                fanout.env.clock.sleep(RETRY).await;
             }
-        }
-        // Nobody waits for a topic that all sessions have left.
-        if hub.topics.get(&topic.name).is_none_or(|current| !Arc::ptr_eq(&current, &topic)) {
-            return;
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::Frame;
 
-use crate::transport::sse::EventStream;
+use super::sse::EventStream;
 
 /// The body of a response of [`Hub::accept`](crate::Hub::accept). axum and hyper send it as it is.
 #[derive(Debug)]

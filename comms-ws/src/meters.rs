@@ -16,7 +16,7 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             sessions: metrics::gauge!(telemetry::WS_SESSIONS),
             delivered: metrics::counter!(telemetry::WS_DELIVERED),
@@ -28,7 +28,7 @@ impl Meters {
         }
     }
 
-    pub(super) fn sessions(&self, open: usize) {
+    pub(crate) fn sessions(&self, open: usize) {
         self.sessions.set(open as f64);
     }
 
@@ -42,7 +42,7 @@ impl Meters {
         self.queued_gauge.set(self.queued_bytes() as f64);
     }
 
-    pub(super) fn queued_bytes(&self) -> usize {
+    pub(crate) fn queued_bytes(&self) -> usize {
         self.queued.load(Relaxed)
     }
 
@@ -55,7 +55,7 @@ impl Meters {
         self.held.fetch_sub(bytes, Relaxed);
     }
 
-    pub(super) fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         self.held.load(Relaxed)
     }
 

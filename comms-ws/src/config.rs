@@ -184,7 +184,7 @@ impl HubConfig {
 
 impl HubConfig {
     /// Returns the configuration, or an error that names the first invalid setting.
-    pub(super) fn validated(self) -> Result<Self, Error> {
+    pub(crate) fn validated(self) -> Result<Self, Error> {
         let limits = [
             ("queue_bytes", self.queue_bytes == 0),
             ("queue_frames", self.queue_frames == 0),

@@ -1,13 +1,16 @@
-//! The topics that have subscribers on this node.
+//! The feeds of the topics that have subscribers on this node.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
 };
 
-use super::{Topic, TopicOptions, feed::Feed};
-use crate::backplane::Backplane;
+use super::Feed;
+use crate::{
+    backplane::Backplane,
+    topic::{Topic, TopicOptions},
+};
 
 /// The number of locks. Topics with the same remainder share a lock.
 const LOCKS: usize = 16;
@@ -15,29 +18,29 @@ const LOCKS: usize = 16;
 type Part = HashMap<Arc<str>, Member>;
 
 struct Member {
-    topic: Arc<Topic>,
+    feed: Arc<Feed>,
     /// The number of sessions that have entered the topic.
     count: usize,
 }
 
-/// The topics that sessions of this node have entered.
+/// The feeds of the topics that sessions of this node have entered.
 #[derive(Default)]
-pub(crate) struct Topics {
+pub(crate) struct Feeds {
     parts: [Mutex<Part>; LOCKS],
     hasher: RandomState,
 }
 
-impl Topics {
+impl Feeds {
     /// Enters a topic, which is kept until as many [`leave`](Self::leave).
-    pub(crate) fn enter(&self, name: &str, options: impl FnOnce() -> TopicOptions) -> Arc<Topic> {
+    pub(crate) fn enter(&self, name: &str, options: impl FnOnce() -> TopicOptions) -> Arc<Feed> {
         let mut part = self.part(name);
         if let Some(member) = part.get_mut(name) {
             member.count += 1;
-            return member.topic.clone();
+            return member.feed.clone();
         }
-        let topic = Arc::new(Topic { name: name.into(), options: options(), feed: Feed::default() });
-        part.insert(topic.name.clone(), Member { topic: topic.clone(), count: 1 });
-        topic
+        let feed = Arc::new(Feed::new(Topic { name: name.into(), options: options() }));
+        part.insert(feed.topic.name.clone(), Member { feed: feed.clone(), count: 1 });
+        feed
     }
 
     /// Leaves a topic. The last one ends the delivery of `backplane`, under the lock, so that a session that enters
@@ -47,24 +50,24 @@ impl Topics {
         let Entry::Occupied(mut entry) = part.entry(name.into()) else { return };
         entry.get_mut().count -= 1;
         if entry.get().count == 0 {
-            entry.remove();
+            entry.remove().feed.is_closed.store(true, Relaxed);
             backplane.unsubscribe(name);
         }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
-        self.part(name).get(name).map(|member| member.topic.clone())
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Feed>> {
+        self.part(name).get(name).map(|member| member.feed.clone())
     }
 
     pub(crate) fn len(&self) -> usize {
         self.parts.iter().map(|part| lock(part).len()).sum()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
-        let topics = |part: &Mutex<Part>| -> Vec<Arc<Topic>> {
-            lock(part).values().map(|member| member.topic.clone()).collect()
+    pub(crate) fn all(&self) -> Vec<Arc<Feed>> {
+        let feeds = |part: &Mutex<Part>| -> Vec<Arc<Feed>> {
+            lock(part).values().map(|member| member.feed.clone()).collect()
         };
-        self.parts.iter().flat_map(topics).collect()
+        self.parts.iter().flat_map(feeds).collect()
     }
 
     /// Returns the topics with the number of their sessions.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::message::{Encoding, Message};
+use super::{Encoding, Message};
 
 /// The messages of a topic that are sent in one turn. All sessions with the same encoding share the bytes.
 pub(crate) struct Batch {

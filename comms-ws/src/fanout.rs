@@ -1,0 +1,113 @@
+//! The part of a hub through which messages pass: the shards, and the tasks around the backplane.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use comms_core::Error;
+use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{backplane::Backplane, environment::Environment, shard::Shard};
+
+/// The maximum number of readings of the history at a time, so that many clients that reconnect together do not overload
+/// the server of the backplane.
+const MAX_READS: usize = 64;
+/// The time limit of a subscription and of a reading of the history.
+const ACCESS_LIMIT: Duration = Duration::from_secs(5);
+
+/// The shards of a hub, its backplane and its tasks.
+pub(crate) struct Fanout {
+    pub(crate) env: Arc<Environment>,
+    pub(crate) backplane: Arc<dyn Backplane>,
+    pub(crate) reads: Semaphore,
+    /// Created with the first session, because the tasks of the shards need a runtime.
+    shards: OnceLock<Vec<Arc<Shard>>>,
+    /// The tasks of the hub: flushers, the watch, repairs and joins.
+    tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Fanout {
+    pub(crate) fn new(env: Arc<Environment>, backplane: Arc<dyn Backplane>) -> Self {
+        let (reads, shards) = (Semaphore::new(MAX_READS), OnceLock::new());
+        Self { env, backplane, reads, shards, tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// Starts the flushers and `task`, once.
+    pub(crate) fn start(&self, task: impl FnOnce()) {
+        self.shards.get_or_init(|| {
+            let workers = Handle::current().metrics().num_workers().max(1);
+            let shards: Vec<_> = (0..workers).map(|_| Arc::new(Shard::default())).collect();
+            for shard in &shards {
+                self.spawn(shard.clone().flush(self.env.meters.clone()));
+            }
+            task();
+            shards
+        });
+    }
+
+    /// Returns the shards. There are none before the first session.
+    pub(crate) fn shards(&self) -> &[Arc<Shard>] {
+        self.shards.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Returns the shard of a connection.
+    pub(crate) fn shard_of(&self, connection: u64) -> Option<&Arc<Shard>> {
+        let shards = self.shards();
+        // The remainder fits into usize on any platform.
+        shards.get((connection % shards.len().max(1) as u64) as usize)
+    }
+
+    /// Waits while the turns of a shard are full. After the end of the hub, nothing waits.
+    pub(crate) async fn room(&self) {
+        for shard in self.shards() {
+            tokio::select! {
+                () = shard.room() => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Awaits an access to the backplane, at most 5 seconds, so that one that never ends holds nothing up for ever.
+    ///
+    /// # Errors
+    /// Returns the error of the backplane, or `Indeterminate` at the limit.
+    pub(crate) async fn access<T>(&self, access: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.env
+            .clock
+            .timeout(ACCESS_LIMIT, access)
+            .await
+            .unwrap_or_else(|elapsed| Err(Error::indeterminate(elapsed)))
+    }
+
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.shards().iter().any(|shard| shard.is_overfull())
+    }
+
+    /// Runs `task` until it ends or the hub stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let stop = self.stop.clone();
+        let task = self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+        task.abort_handle()
+    }
+
+    /// Ends the tasks of the hub.
+    pub(crate) async fn stop_tasks(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

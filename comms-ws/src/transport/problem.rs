@@ -1,0 +1,31 @@
+//! Refused handshakes as problem details.
+
+use bytes::Bytes;
+use comms_core::context::Context;
+use http::{HeaderValue, Response, header};
+
+use super::body::Body;
+use crate::refusal::Refusal;
+
+/// Returns problem details (RFC 9457) with the trace id of the current [`Context`].
+pub(super) fn response(refusal: Refusal) -> Response<Body> {
+    let (status, (code, title, detail)) = (refusal.status(), refusal.text());
+    let mut body = serde_json::json!({
+        "type": format!("/problems/{code}"), "title": title, "status": status.as_u16(), "detail": detail
+    });
+    if let Some(trace) = Context::current().trace {
+        body["trace_id"] = trace.trace_id().into();
+    }
+    let mut response = Response::new(Body::full(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    match refusal {
+        Refusal::Principal | Refusal::Address | Refusal::Full | Refusal::Draining => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        Refusal::Handshake(reason) => headers.extend(reason.headers()),
+        Refusal::Origin | Refusal::NoTransport | Refusal::NotUpgradable => {}
+    }
+    response
+}
