@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::Error;
+use comms_core::{Error, telemetry::LogLimit};
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -27,12 +27,14 @@ pub(crate) struct Fanout {
     /// The tasks of the hub: flushers, the watch, repairs and joins.
     tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+    warnings: LogLimit,
 }
 
 impl Fanout {
     pub(crate) fn new(env: Arc<Environment>, backplane: Arc<dyn Backplane>) -> Self {
         let (reads, shards) = (Semaphore::new(MAX_READS), OnceLock::new());
-        Self { env, backplane, reads, shards, tasks: TaskTracker::new(), stop: CancellationToken::new() }
+        let (tasks, stop, warnings) = Default::default();
+        Self { env, backplane, reads, shards, tasks, stop, warnings }
     }
 
     /// Starts the flushers and `task`, once.
@@ -80,6 +82,13 @@ impl Fanout {
             .timeout(ACCESS_LIMIT, access)
             .await
             .unwrap_or_else(|elapsed| Err(Error::indeterminate(elapsed)))
+    }
+
+    /// Logs that the backplane does not answer for `topic`, at most once in 10 seconds.
+    pub(crate) fn warn(&self, topic: &str, error: &Error) {
+        if let Some(suppressed) = self.warnings.admit(&self.env.clock) {
+            tracing::warn!(topic, error = %error.chain(), suppressed, "the backplane does not answer: is it running?");
+        }
     }
 
     pub(crate) fn is_overfull(&self) -> bool {

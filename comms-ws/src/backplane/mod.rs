@@ -23,6 +23,13 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Returns whether `next` is the position after this one.
+    pub(crate) fn is_before(self, next: Self) -> bool {
+        self.epoch == next.epoch && self.offset.checked_add(1) == Some(next.offset)
+    }
+}
+
 /// How much of a topic is kept for clients that resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {

@@ -21,6 +21,9 @@ use crate::{
 const MAX_PARTS: usize = 64;
 /// What a frame `missed` counts in the queue, in bytes.
 const MISSED_BYTES: usize = 256;
+/// The room for frames that are no messages of topics, above the limits: a queue that messages keep full must still take
+/// pings and answers.
+const CONTROL: QueueLimits = QueueLimits { bytes: 16 * 1024, frames: 64 };
 
 /// The limits of a queue.
 #[derive(Debug, Clone, Copy, Default)]
@@ -141,18 +144,22 @@ impl Queue {
     /// Appends a frame. Returns `false` if it does not fit, also after what the topic's [`SlowConsumer`] removes. An empty
     /// queue takes a frame of any size: a client that resumes at a large message could never get past it.
     pub(super) fn push(&mut self, item: Item) -> bool {
-        let policy = match &item {
-            Item::Message(message) => message.topic.options.slow_consumer,
-            _ => SlowConsumer::Disconnect,
-        };
-        if let (SlowConsumer::KeepLatest, Item::Message(message)) = (policy, &item) {
-            self.remove_older(message);
-        }
         let len = item.len(self.encoding);
-        if let (SlowConsumer::DropOldest, Item::Message(message)) = (policy, &item) {
-            while !self.fits(len) && self.drop_oldest(&message.topic) {}
+        let mut limits = self.limits;
+        match &item {
+            Item::Message(message) => match message.topic.options.slow_consumer {
+                SlowConsumer::Disconnect => {}
+                SlowConsumer::KeepLatest => self.remove_older(message),
+                SlowConsumer::DropOldest => {
+                    while !self.fits(len, limits) && self.drop_oldest(&message.topic) {}
+                }
+            },
+            _ => {
+                limits.bytes = limits.bytes.saturating_add(CONTROL.bytes);
+                limits.frames = limits.frames.saturating_add(CONTROL.frames);
+            }
         }
-        let fits = self.is_empty() || self.fits(len);
+        let fits = self.is_empty() || self.fits(len, limits);
         if fits {
             self.bytes += len;
             self.items.push_back(item);
@@ -161,8 +168,8 @@ impl Queue {
         fits
     }
 
-    fn fits(&self, len: usize) -> bool {
-        self.bytes() + len <= self.limits.bytes && self.items.len() < self.limits.frames
+    fn fits(&self, len: usize, limits: QueueLimits) -> bool {
+        self.bytes() + len <= limits.bytes && self.items.len() < limits.frames
     }
 
     /// Removes a message with the topic and the key of `newer`.
@@ -179,8 +186,11 @@ impl Queue {
 
     /// Replaces the oldest message of `topic` by a notice that it is missing. Returns `false` if there is none.
     fn drop_oldest(&mut self, topic: &Arc<Topic>) -> bool {
-        let of_topic =
-            |item: &Item| matches!(item, Item::Message(message) if Arc::ptr_eq(&message.topic, topic));
+        // Frames of the hub, such as the confirmation of a filter, have no head and stay.
+        let of_topic = |item: &Item| match item {
+            Item::Message(message) => message.head.is_some() && Arc::ptr_eq(&message.topic, topic),
+            _ => false,
+        };
         let Some(index) = self.items.iter().position(of_topic) else { return false };
         let Some(Item::Message(dropped)) = self.items.remove(index) else { return false };
         self.bytes -= dropped.encoded(self.encoding).len();

@@ -10,10 +10,7 @@ pub(crate) mod table;
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -36,8 +33,6 @@ const RETRY: Duration = Duration::from_millis(200);
 /// The feed of one topic.
 pub(crate) struct Feed {
     pub(crate) topic: Arc<Topic>,
-    /// All sessions have left the topic.
-    is_closed: AtomicBool,
     /// Set when the backplane delivers the topic.
     pub(crate) active: OnceCell<()>,
     state: Mutex<State>,
@@ -45,6 +40,7 @@ pub(crate) struct Feed {
 
 #[derive(Default)]
 pub(crate) struct State {
+    is_closed: bool,
     /// The position of the last message that the shards have. `None` in a topic without history.
     pub(crate) last: Option<Position>,
     /// The position of the last message that arrived, also if messages before it are missing.
@@ -62,8 +58,14 @@ pub(crate) struct State {
 
 impl Feed {
     fn new(topic: Topic) -> Self {
-        let (is_closed, active, state) = Default::default();
-        Self { topic: Arc::new(topic), is_closed, active, state }
+        let (active, state) = Default::default();
+        Self { topic: Arc::new(topic), active, state }
+    }
+
+    /// Ends the feed, because all sessions have left the topic. It hands nothing to the shards afterwards: the next feed of
+    /// the topic does.
+    fn close(&self) {
+        self.lock().is_closed = true;
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,6 +75,11 @@ impl Feed {
     /// Takes a message from the backplane.
     pub(crate) fn receive(self: &Arc<Self>, fanout: &Arc<Fanout>, position: Option<Position>, body: Bytes) {
         let mut state = self.lock();
+        if state.is_closed {
+            return;
+        }
+        // A node whose rules have no history for the topic ignores the positions of other nodes.
+        let position = position.filter(|_| self.topic.options.history.is_some());
         let Some(at) = position else { return state.pass_without_position(fanout, &self.topic, &body) };
         if state.arrived.is_none_or(|arrived| arrived.epoch != at.epoch || arrived.offset < at.offset) {
             state.arrived = Some(at);
@@ -81,7 +88,7 @@ impl Feed {
             None => true,
             Some(last) if at.epoch == last.epoch && at.offset <= last.offset => return,
             // A message of another epoch may as well be a late one of an older epoch: the history has the current one.
-            Some(last) => at.epoch == last.epoch && at.offset == last.offset + 1,
+            Some(last) => last.is_before(at),
         };
         if is_next && !state.repairing && !fanout.is_overfull() {
             state.pass(fanout, &self.topic, at, &body);
@@ -95,6 +102,9 @@ impl Feed {
     /// Checks the topic after an interruption of the backplane.
     pub(crate) fn check(self: &Arc<Self>, fanout: &Arc<Fanout>) {
         let mut state = self.lock();
+        if state.is_closed {
+            return;
+        }
         if self.topic.options.history.is_some() {
             self.repair(fanout, &mut state);
         } else {
@@ -182,8 +192,12 @@ impl State {
         }
     }
 
-    /// Takes the messages of a reading of the history. Returns whether the topic is complete.
+    /// Takes the messages of a reading of the history. Returns whether the topic is complete, or nobody needs it.
     fn mend(&mut self, fanout: &Arc<Fanout>, topic: &Arc<Topic>, read: History) -> bool {
+        if self.is_closed {
+            return true;
+        }
+        let before = self.last;
         match (self.last, read.messages) {
             (Some(last), Some(messages)) if last.epoch == read.top.epoch => {
                 for (offset, body) in messages {
@@ -203,11 +217,15 @@ impl State {
         let is_after_last =
             |at: Position| self.last.is_some_and(|last| last.epoch == at.epoch && last.offset < at.offset);
         self.repairing = is_after_last(read.top) || self.arrived.is_some_and(is_after_last);
+        if self.repairing && self.last == before {
+            // The history does not have what has arrived. A position that was never given would be waited for without end.
+            self.arrived = Some(read.top);
+        }
         !self.repairing
     }
 
     fn pass_if_next(&mut self, fanout: &Arc<Fanout>, topic: &Arc<Topic>, at: Position, body: &Bytes) {
-        if self.last.is_some_and(|last| at.epoch == last.epoch && at.offset == last.offset + 1) {
+        if self.last.is_some_and(|last| last.is_before(at)) {
             self.pass(fanout, topic, at, body);
         }
     }
@@ -237,20 +255,33 @@ impl State {
 /// Reads the messages that are missing after the last one, until the topic is complete.
 async fn repair(fanout: Arc<Fanout>, feed: Arc<Feed>, retention: Retention) {
     let topic = &feed.topic;
-    // Nobody waits for a topic that all sessions have left.
-    while !feed.is_closed.load(Relaxed) {
+    loop {
         fanout.room().await;
         let since = feed.lock().last.unwrap_or(Position { epoch: 0, offset: 0 });
-        match fanout.access(fanout.backplane.history(&topic.name, retention, since, PAGE_BYTES)).await {
+        let read = {
+            // The semaphore is never closed.
+            let _permit = fanout.reads.acquire().await;
+            fanout.access(fanout.backplane.history(&topic.name, retention, since, PAGE_BYTES)).await
+        };
+        let made_progress = match read {
             Ok(read) => {
-                if feed.lock().mend(&fanout, topic, read) {
+                let mut state = feed.lock();
+                if state.mend(&fanout, topic, read) {
                     return;
                 }
+                state.last != Some(since)
             }
             Err(error) => {
-                tracing::debug!(topic = %topic.name, %error, "the history cannot be read now");
-                fanout.env.clock.sleep(RETRY).await;
+                fanout.warn(&topic.name, &error);
+                // Nobody waits for a topic that all sessions have left.
+                if feed.lock().is_closed {
+                    return;
+                }
+                false
             }
+        };
+        if !made_progress {
+            fanout.env.clock.sleep(RETRY.mul_f64(0.5 + fanout.env.clock.random_unit())).await;
         }
     }
 }

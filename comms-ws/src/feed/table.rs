@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::Feed;
@@ -50,7 +50,7 @@ impl Feeds {
         let Entry::Occupied(mut entry) = part.entry(name.into()) else { return };
         entry.get_mut().count -= 1;
         if entry.get().count == 0 {
-            entry.remove().feed.is_closed.store(true, Relaxed);
+            entry.remove().feed.close();
             backplane.unsubscribe(name);
         }
     }

@@ -44,7 +44,8 @@ impl Encoding {
         match self {
             Self::Json => Bytes::new(),
             Self::WebSocket | Self::WebSocketDeflate => encoder::ping(),
-            Self::EventStream => Bytes::from_static(b":\n\n"),
+            // As an event, because browsers do not show comments to the page, which could not notice a dead stream.
+            Self::EventStream => Bytes::from_static(b"data: {\"type\":\"ping\"}\n\n"),
         }
     }
 }

@@ -4,4 +4,4 @@ mod client;
 mod server;
 
 pub(crate) use client::ClientFrame;
-pub(crate) use server::{JoinedTopic, ServerFrame};
+pub(crate) use server::{End, JoinedTopic, ServerFrame};

@@ -11,8 +11,8 @@ pub(crate) enum ServerFrame<'a> {
         session: &'a str,
         topics: &'a [JoinedTopic],
         ping_seconds: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        expires: Option<u64>,
+        #[serde(flatten)]
+        end: End,
     },
     Subscribed(&'a JoinedTopic),
     Unsubscribed {
@@ -27,8 +27,8 @@ pub(crate) enum ServerFrame<'a> {
         reason: &'static str,
     },
     Refreshed {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        expires: Option<u64>,
+        #[serde(flatten)]
+        end: End,
     },
     Pong,
     Close {
@@ -42,6 +42,25 @@ pub(crate) enum ServerFrame<'a> {
         code: &'static str,
         detail: &'a str,
     },
+}
+
+/// The end of a session.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct End {
+    /// In seconds after the Unix epoch. `None`: the session does not expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+    /// In seconds from now, for clients whose clock is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
+}
+
+impl End {
+    /// Returns the end at `seconds` after the Unix epoch, where the largest number is none.
+    pub(crate) fn at(seconds: u64, now: u64) -> Self {
+        let expires = (seconds != u64::MAX).then_some(seconds);
+        Self { expires, expires_in: expires.map(|end| end.saturating_sub(now)) }
+    }
 }
 
 /// A topic that a session has joined.

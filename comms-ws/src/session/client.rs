@@ -13,7 +13,7 @@ use super::{
     grant::Session,
     join::{Join, Start},
     membership::Membership,
-    permission::{Wanted, is_allowed},
+    permission::{FORBIDDEN, Wanted, look_up},
     rate::Rate,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     cursor::{self, Places},
     feed::PAGE_BYTES,
     hub::{registry::Admission, state::HubState},
-    protocol::{ClientFrame, JoinedTopic, ServerFrame},
+    protocol::{ClientFrame, End, JoinedTopic, ServerFrame},
     topic::Filter,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Client {
     connection: Arc<Connection>,
     /// `None` until the client has authenticated.
     session: Option<Session>,
+    /// The topics and the cursor of the request, until the client has authenticated.
+    request: Option<Box<(Vec<String>, Option<String>)>>,
     memberships: Vec<Arc<Membership>>,
     /// Joins that wait for the backplane or for their client.
     tasks: Vec<AbortHandle>,
@@ -53,11 +55,17 @@ impl Client {
             hub,
             connection,
             session: None,
+            request: None,
             memberships: Vec::new(),
             tasks: Vec::new(),
             malformed: 0,
             rate,
         }
+    }
+
+    /// Keeps the topics and the cursor of the request until the client has authenticated.
+    pub(super) fn wait(&mut self, topics: Vec<String>, cursor: Option<String>) {
+        self.request = Some(Box::new((topics, cursor)));
     }
 
     /// Starts the session with its rights: sends the welcome frame, and joins the topics that the application has
@@ -142,7 +150,8 @@ impl Client {
         admission.assign(&session.principal, &self.hub.env.config).map_err(|_| Close::TOO_MANY_SESSIONS)?;
         self.connection.peer.set_principal(&session.principal);
         self.hub.watch.set_expiry(&self.connection, session.end());
-        self.start(session, Vec::new(), cursor.as_deref());
+        let (topics, earlier) = self.request.take().map(|request| *request).unwrap_or_default();
+        self.start(session, topics, cursor.or(earlier).as_deref());
         Ok(())
     }
 
@@ -156,18 +165,20 @@ impl Client {
             return self.send(&ServerFrame::Error { code: "unauthorized", detail });
         };
         let end = session.end();
-        self.hub.watch.set_expiry(&self.connection, end);
         self.memberships.retain(|membership| !membership.member.has_left());
-        let mut forbidden = Vec::new();
-        for membership in &self.memberships {
-            let topic = membership.name();
-            if !is_allowed(&self.hub, &session, topic).await {
-                forbidden.push(topic.clone());
-            }
-        }
+        let topics = self.memberships.iter().map(|membership| membership.name().clone());
+        let look_ups = topics.map(async |topic| (look_up(&self.hub, &session, &topic).await, topic));
+        // A topic whose permission cannot be looked up now stays: it was allowed before.
+        let forbidden: Vec<_> = futures_util::future::join_all(look_ups)
+            .await
+            .into_iter()
+            .filter_map(|(allowed, topic)| (allowed == Err(FORBIDDEN)).then_some(topic))
+            .collect();
         self.session = Some(session);
-        forbidden.iter().for_each(|topic| self.unsubscribe(topic, Some("forbidden")));
-        self.send(&ServerFrame::Refreshed { expires: (end != u64::MAX).then_some(end) });
+        forbidden.iter().for_each(|topic| self.unsubscribe(topic, Some(FORBIDDEN)));
+        self.hub.watch.set_expiry(&self.connection, end);
+        let end = End::at(end, self.hub.env.clock.unix().as_secs());
+        self.send(&ServerFrame::Refreshed { end });
     }
 
     /// Adds the topic of the session itself, if the application wants it.
@@ -195,6 +206,10 @@ impl Client {
     }
 
     async fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
+        let filter = match &self.session {
+            Some(session) => session.narrow(&topic, filter),
+            None => filter,
+        };
         let current = self.memberships.iter().position(|member| **member.name() == *topic);
         if let Some(member) = current.and_then(|index| self.memberships.get(index))
             && member.is_live()
@@ -217,7 +232,7 @@ impl Client {
         self.memberships.push(membership.clone());
         let hub = self.hub.clone();
         self.run(async move {
-            let join = Join::begin(hub, &membership, filter, start, PAGE_BYTES).await;
+            let Some(join) = Join::begin(hub, &membership, filter, start, PAGE_BYTES).await else { return };
             // The topic is left when the client leaves it, and not when this task ends.
             drop(membership);
             join.send_subscribed();
@@ -230,11 +245,10 @@ impl Client {
         if let Some(code) = self.unacceptable(topic) {
             return Some(code);
         }
-        let is_allowed = match &self.session {
-            Some(session) => is_allowed(&self.hub, session, topic).await,
-            None => false,
-        };
-        (!is_allowed).then_some("forbidden")
+        match &self.session {
+            Some(session) => look_up(&self.hub, session, topic).await.err(),
+            None => Some(FORBIDDEN),
+        }
     }
 
     /// Returns the error code if no client may subscribe to `topic`, or this one to no further topic.
@@ -305,26 +319,25 @@ async fn welcome(
     let mut joins: Vec<Join> = Vec::new();
     for begun in futures_util::future::join_all(begin).await {
         match begun {
-            Ok(join) => joins.push(join),
-            Err(topic) => refused.push(("forbidden", topic)),
+            Ok(join) => joins.extend(join),
+            Err(refusal) => refused.push(refusal),
         }
     }
     let joined: Vec<JoinedTopic> = joins.iter().map(Join::joined).collect();
-    let end = connection.peer.expires();
+    let end = End::at(connection.peer.expires(), hub.env.clock.unix().as_secs());
     let frame = ServerFrame::Welcome {
         session: &connection.peer.name.to_string(),
         topics: &joined,
         ping_seconds: hub.env.config.ping_interval.as_secs(),
-        expires: (end != u64::MAX).then_some(end),
+        end,
     };
     connection.send(Item::with_cursors(&frame, &joined));
     for (code, topic) in refused {
         let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
         connection.send(Item::control(&ServerFrame::Error { code, detail }));
     }
-    for join in joins {
-        join.finish().await;
-    }
+    // At the same time, so that a topic with a backlog does not hold the others up.
+    futures_util::future::join_all(joins.into_iter().map(Join::finish)).await;
 }
 
 fn start_of(places: &Places, topic: &str) -> Start {

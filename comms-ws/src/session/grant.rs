@@ -1,10 +1,13 @@
 //! The rights of a session.
 
-use std::{fmt, net::IpAddr, pin::Pin, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use comms_core::Error;
+use futures_util::future::BoxFuture;
 
 use crate::topic::Filter;
 
-type AllowTopic = dyn Fn(&str) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync;
+type AllowTopic = dyn Fn(&str) -> BoxFuture<'static, Result<bool, Error>> + Send + Sync;
 
 /// The rights that the application grants to a socket after it has verified the handshake.
 ///
@@ -49,7 +52,8 @@ impl Session {
         self
     }
 
-    /// Subscribes the session to the messages of `topic` that pass `filter`, from the start.
+    /// Subscribes the session to the messages of `topic` that pass `filter`, from the start. The client may narrow the
+    /// filter and cannot widen it.
     #[must_use]
     pub fn topic_with(mut self, topic: impl Into<String>, filter: Filter) -> Self {
         self.topics.push((topic.into(), filter));
@@ -71,17 +75,18 @@ impl Session {
     /// `allowed` is called on the task of the session and must not block.
     #[must_use]
     pub fn allow(self, allowed: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        self.allow_async(move |topic| std::future::ready(allowed(topic)))
+        self.allow_async(move |topic| std::future::ready(Ok(allowed(topic))))
     }
 
-    /// As [`allow`](Self::allow), for a permission that must be looked up. A topic is refused if the future of `allowed`
-    /// takes longer than 5 seconds. Meanwhile no further frame of the client is read, and what its socket did not take
+    /// As [`allow`](Self::allow), for a permission that must be looked up. If the future of `allowed` returns an error, or
+    /// takes longer than 5 seconds, the client gets the error code `unavailable` and asks again later; when a token is
+    /// refreshed, the session stays in a topic whose permission is not known then. Meanwhile no further frame of the client is read, and what its socket did not take
     /// waits.
     #[must_use]
     pub fn allow_async<F, Fut>(mut self, allowed: F) -> Self
     where
         F: Fn(&str) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = bool> + Send + 'static,
+        Fut: Future<Output = Result<bool, Error>> + Send + 'static,
     {
         self.allow = Some(Arc::new(move |topic| Box::pin(allowed(topic))));
         self
@@ -95,19 +100,25 @@ impl Session {
         self
     }
 
+    /// Returns `filter` within the filter with which the application has granted `topic`.
+    pub(super) fn narrow(&self, topic: &str, filter: Filter) -> Filter {
+        match self.topics.iter().find(|(granted, _)| granted == topic) {
+            Some((_, granted)) => filter.within(granted),
+            None => filter,
+        }
+    }
+
     /// Returns whether the client is subscribed to `topic` from the start.
     pub(crate) fn grants(&self, topic: &str) -> bool {
         self.topics.iter().any(|(granted, _)| granted == topic)
     }
 
     /// Returns whether the client may be subscribed to `topic`.
-    pub(crate) async fn allows(&self, topic: &str) -> bool {
-        if self.grants(topic) {
-            return true;
-        }
+    pub(crate) async fn allows(&self, topic: &str) -> Result<bool, Error> {
         match &self.allow {
+            _ if self.grants(topic) => Ok(true),
             Some(allow) => allow(topic).await,
-            None => false,
+            None => Ok(false),
         }
     }
 

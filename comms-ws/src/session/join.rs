@@ -65,7 +65,7 @@ impl Join {
         filter: Filter,
         start: Start,
         page: usize,
-    ) -> Self {
+    ) -> Option<Self> {
         let feed = membership.feed.clone();
         let mut join = Self {
             filter: (!filter.is_empty()).then(|| Arc::new(filter)),
@@ -79,44 +79,49 @@ impl Join {
             topic: feed.topic.clone(),
             feed,
         };
-        join.activate().await;
+        join.activate().await?;
         if let Some(retention) = join.topic.options.history {
             join._recent = Some(KeepRecent::new(&join.feed));
             join.reached = join.feed.lock().last;
-            join.resume(retention, start, page).await;
+            join.resume(retention, start, page).await?;
         } else if matches!(start, Start::After(_)) {
             join.recovered = Some(false);
         }
-        join
+        Some(join)
     }
 
-    async fn activate(&self) {
+    /// Waits until the backplane delivers the topic. Returns `None` if the session has left it.
+    async fn activate(&self) -> Option<()> {
         let (name, history) = (&self.topic.name, self.topic.options.history);
-        self.feed
-            .active
-            .get_or_init(|| async {
-                let position = self.repeat(|| self.hub.fanout.backplane.subscribe(name, history)).await;
-                self.feed.lock().start_at(position);
-            })
-            .await;
+        let active = self.feed.active.get_or_try_init(|| async {
+            let fanout = &self.hub.fanout;
+            let position = self.repeat(|| fanout.access(fanout.backplane.subscribe(name, history))).await;
+            position.map(|position| self.feed.lock().start_at(position)).ok_or(())
+        });
+        active.await.ok().copied()
     }
 
-    async fn resume(&mut self, retention: Retention, start: Start, page: usize) {
+    /// Finds out whether the client can resume. Returns `None` if the session has left the topic.
+    async fn resume(&mut self, retention: Retention, start: Start, page: usize) -> Option<()> {
         let since = match start {
-            Start::Now => return,
-            Start::After(None) => return self.recovered = Some(false),
-            Start::After(Some(since)) => since,
+            Start::Now => return Some(()),
+            Start::After(since) => since,
         };
-        let is_current = self.reached == Some(since);
-        if !is_current {
-            let read = self.read(retention, since, page).await;
+        self.recovered = Some(false);
+        let since = match since {
+            Some(since) => since,
+            None => return Some(()),
+        };
+        if self.reached != Some(since) {
+            let read = self.read(retention, since, page).await?;
             let Some(messages) = read.messages else {
                 self.reached = self.feed.lock().last;
-                return self.recovered = Some(false);
+                return Some(());
             };
             self.page = messages;
         }
         (self.reached, self.recovered) = (Some(since), Some(true));
+        Some(())
     }
 
     /// Returns what the client learns about the join before its first message.
@@ -140,7 +145,7 @@ impl Join {
         while self.is_wanted() && !self.try_go_live() {
             let (Some(retention), Some(reached)) = (self.topic.options.history, self.reached) else { return };
             self.wait_for_room(0, 0).await;
-            let read = self.read(retention, reached, PAGE_BYTES).await;
+            let Some(read) = self.read(retention, reached, PAGE_BYTES).await else { return };
             match read.messages {
                 // The feed is about to change its epoch.
                 Some(messages) if messages.is_empty() => self.hub.env.clock.sleep(QUEUE_WAIT).await,
@@ -261,26 +266,29 @@ impl Join {
         fits || (queued, items) == (0, 0)
     }
 
-    async fn read(&self, retention: Retention, since: Position, page: usize) -> History {
-        // The semaphore is never closed.
-        let _permit = self.hub.fanout.reads.acquire().await;
-        let page = page.min(self.hub.env.config.queue_bytes / 2);
-        self.repeat(|| self.hub.fanout.backplane.history(&self.topic.name, retention, since, page)).await
+    async fn read(&self, retention: Retention, since: Position, page: usize) -> Option<History> {
+        let (fanout, page) = (&self.hub.fanout, page.min(self.hub.env.config.queue_bytes / 2));
+        self.repeat(|| async {
+            // One attempt at a time has the permit, so that a history that cannot be read does not hold others up. The
+            // semaphore is never closed.
+            let _permit = fanout.reads.acquire().await;
+            fanout.access(fanout.backplane.history(&self.topic.name, retention, since, page)).await
+        })
+        .await
     }
 
-    /// Repeats an access to the backplane until it succeeds. The join ends before with its session.
-    async fn repeat<T, F: Future<Output = Result<T, Error>>>(&self, access: impl Fn() -> F) -> T {
+    /// Repeats an access to the backplane until it succeeds. Returns `None` if the session has left the topic.
+    async fn repeat<T, F: Future<Output = Result<T, Error>>>(&self, access: impl Fn() -> F) -> Option<T> {
         let (mut wait, longest) = RETRY;
-        loop {
-            match self.hub.fanout.access(access()).await {
-                Ok(result) => return result,
-                Err(error) => {
-                    tracing::debug!(topic = %self.topic.name, %error, "the backplane does not answer")
-                }
+        while self.is_wanted() {
+            match access().await {
+                Ok(result) => return Some(result),
+                Err(error) => self.hub.fanout.warn(&self.topic.name, &error),
             }
             self.hub.env.clock.sleep(wait.mul_f64(0.5 + 0.5 * self.hub.env.clock.random_unit())).await;
             wait = (wait * 2).min(longest);
         }
+        None
     }
 }
 

@@ -105,8 +105,9 @@ impl Link {
         self.on_text(text).await.map_err(CloseReason::from)
     }
 
-    /// Ends the session in `seconds`, unless its client authenticates before.
-    pub(crate) fn expire_in(&self, seconds: u64) {
+    /// Waits until the client authenticates, at most `seconds`, and starts the session then.
+    pub(crate) fn wait(&mut self, topics: Vec<String>, cursor: Option<String>, seconds: u64) {
+        self.client.wait(topics, cursor);
         self.hub.watch.set_expiry(&self.connection, self.hub.env.clock.unix().as_secs() + seconds);
     }
 
@@ -162,9 +163,9 @@ impl Link {
         }
     }
 
-    /// Takes what is queued, up to 64 KiB.
-    pub(crate) fn poll_items(&mut self, cx: &mut Context<'_>) -> Poll<Pulled> {
-        self.poll_pull(cx, PULL_BYTES)
+    /// Takes what is queued, up to 64 KiB, or a part of this.
+    pub(crate) fn poll_items(&mut self, cx: &mut Context<'_>, parts: usize) -> Poll<Pulled> {
+        self.poll_pull(cx, PULL_BYTES / parts.max(1))
     }
 
     fn poll_pull(&mut self, cx: &mut Context<'_>, max_bytes: usize) -> Poll<Pulled> {

@@ -9,15 +9,28 @@ use super::{
 };
 use crate::{hub::state::HubState, topic::Filter};
 
+/// The error code of a topic that the session does not allow.
+pub(super) const FORBIDDEN: &str = "forbidden";
+/// The error code of a topic whose permission could not be looked up.
+const UNAVAILABLE: &str = "unavailable";
 /// The time limit of the look-up.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Returns whether `session` allows `topic`, within the time limit.
-pub(super) async fn is_allowed(hub: &HubState, session: &Session, topic: &str) -> bool {
-    hub.env.clock.timeout(LIMIT, session.allows(topic)).await.unwrap_or_else(|_| {
-        tracing::warn!(limit = ?LIMIT, topic, "the permission for a topic took too long");
-        false
-    })
+/// Looks up whether `session` allows `topic`, within the time limit. Returns the error code if it does not:
+/// `unavailable` if the look-up failed, so that the client asks again.
+pub(super) async fn look_up(hub: &HubState, session: &Session, topic: &str) -> Result<(), &'static str> {
+    match hub.env.clock.timeout(LIMIT, session.allows(topic)).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(FORBIDDEN),
+        Ok(Err(error)) => {
+            tracing::warn!(topic, error = %error.chain(), "the permission for a topic could not be looked up");
+            Err(UNAVAILABLE)
+        }
+        Err(_) => {
+            tracing::warn!(topic, limit = ?LIMIT, "the permission for a topic took too long");
+            Err(UNAVAILABLE)
+        }
+    }
 }
 
 /// A topic that a session joins at its start.
@@ -30,15 +43,19 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Begins to join the topic, or returns the name of a topic that is not allowed.
-    pub(super) async fn begin(self, hub: Arc<HubState>, page: usize) -> Result<Join, String> {
+    /// Begins to join the topic, or returns the error code and the name of a topic that is not allowed.
+    pub(super) async fn begin(
+        self,
+        hub: Arc<HubState>,
+        page: usize,
+    ) -> Result<Option<Join>, (&'static str, String)> {
         let Self { membership, filter, start, asked } = self;
         let name = membership.name();
         if let Some(session) = asked
-            && !is_allowed(&hub, &session, name).await
+            && let Err(code) = look_up(&hub, &session, name).await
         {
             membership.leave();
-            return Err(name.to_string());
+            return Err((code, name.to_string()));
         }
         Ok(Join::begin(hub, &membership, filter, start, page).await)
     }

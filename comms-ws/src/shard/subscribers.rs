@@ -15,14 +15,14 @@ use crate::{
 pub(crate) struct Subscriber {
     member: Arc<Member>,
     /// The position up to which the connection has the messages already, which may be ahead of the turns of this node.
-    /// `None`: it gets the next turn completely.
+    /// `None`: it gets everything from now on.
     since: Option<Position>,
     filter: Option<Arc<Filter>>,
-    /// What a change of the filter has taken from the current turn.
+    /// What the subscription, or a change of its filter, has taken from the current turn.
     taken: Option<Taken>,
 }
 
-/// The part of the current turn that a subscriber gets by its filter before.
+/// The part of the current turn that was examined before.
 struct Taken {
     messages: Vec<Arc<Message>>,
     /// The number of messages of the turn that were examined for it.
@@ -46,6 +46,10 @@ pub(super) struct Turn {
 
 impl Subscribers {
     pub(super) fn insert(&mut self, subscriber: Subscriber) {
+        // The messages of the current turn are older than the subscription, whatever their epoch.
+        let examined = self.turn.len();
+        let taken = (examined > 0).then_some(Taken { messages: Vec::new(), examined });
+        let subscriber = Subscriber { taken, ..subscriber };
         self.by_connection.insert(subscriber.member.connection.id, subscriber);
     }
 

@@ -1,5 +1,7 @@
 //! The part of a topic that a client wants.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// The maximum number of values in a list of a filter.
@@ -19,6 +21,9 @@ pub struct Filter {
     /// The keys that pass ([`Push::key`](crate::Push::key)). Empty: all, and messages without a key.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// The filter of the application, which a client cannot widen.
+    #[serde(skip)]
+    granted: Option<Arc<Filter>>,
 }
 
 impl Filter {
@@ -36,9 +41,15 @@ impl Filter {
         self
     }
 
+    /// Lets only those messages pass that also pass `granted`.
+    pub(crate) fn within(mut self, granted: &Self) -> Self {
+        self.granted = (!granted.is_empty()).then(|| Arc::new(granted.clone()));
+        self
+    }
+
     /// Returns whether every message passes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.keys.is_empty()
+        self.events.is_empty() && self.keys.is_empty() && self.granted.is_none()
     }
 
     /// Returns whether a list is longer than 100 values.
@@ -50,7 +61,8 @@ impl Filter {
     pub(crate) fn passes(&self, event: &str, key: Option<&str>) -> bool {
         let is_listed = |list: &[String], value: &str| list.iter().any(|listed| listed == value);
         let has_event = self.events.is_empty() || is_listed(&self.events, event);
-        has_event && (self.keys.is_empty() || key.is_some_and(|key| is_listed(&self.keys, key)))
+        let has_key = self.keys.is_empty() || key.is_some_and(|key| is_listed(&self.keys, key));
+        has_event && has_key && self.granted.as_ref().is_none_or(|granted| granted.passes(event, key))
     }
 }
 
@@ -66,5 +78,8 @@ mod tests {
         assert!(!filter.passes("paid", Some("b")));
         assert!(!filter.passes("paid", None));
         assert!(Filter::default().passes("made", None));
+        let narrower = Filter::default().event("paid").event("made").within(&filter);
+        assert!(narrower.passes("paid", Some("a")));
+        assert!(!narrower.passes("made", Some("a")) && !narrower.passes("sent", Some("a")));
     }
 }

@@ -95,7 +95,9 @@ fn is_origin_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
 
 /// Returns whether the request is a WebSocket handshake, of HTTP/1.1 or of HTTP/2, or should be one.
 fn wants_websocket(parts: &Parts) -> bool {
-    parts.headers.contains_key(header::UPGRADE)
+    let upgrades = parts.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    let mut protocols = upgrades.flat_map(|value| value.split(','));
+    protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
         || parts.headers.contains_key(header::SEC_WEBSOCKET_VERSION)
         || parts.method == Method::CONNECT
 }

@@ -50,7 +50,8 @@ impl EventStream {
         if !self.head.is_empty() {
             return Poll::Ready(Some(std::mem::take(&mut self.head)));
         }
-        let close = match ready!(self.link.poll_items(cx)) {
+        // Each event has the cursor of all topics as well.
+        let close = match ready!(self.link.poll_items(cx, 1 + self.tokens.len())) {
             Pulled::Items(items) => return Poll::Ready(Some(self.encode(&items))),
             Pulled::Close(close) => close,
             Pulled::Gone => return Poll::Ready(None),

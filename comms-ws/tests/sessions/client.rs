@@ -104,7 +104,7 @@ async fn a_permission_that_is_looked_up_is_asked_for_each_topic() {
                 let is_own = topic.starts_with(&own);
                 async move {
                     tokio::task::yield_now().await;
-                    is_own
+                    Ok(is_own)
                 }
             })
         },

@@ -47,7 +47,8 @@ impl Shared {
         let mut live = self.link.live().await?;
         let mut call = self.call(&PUBLISH, topic, retention, &live);
         call.key(self.keys.id(topic, id))
-            .arg(millis(self.config.idempotency_lifetime))
+            // At least as long as the message is kept, so that a client cannot find it twice in the history.
+            .arg(millis(self.config.idempotency_lifetime.max(retention.age)))
             .arg(retention.messages.min(MAX_MESSAGES))
             .arg(millis(retention.age))
             .arg(self.keys.channel(topic))

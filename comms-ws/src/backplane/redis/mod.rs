@@ -44,18 +44,19 @@ use topics::Topics;
 ///
 /// # Topics with history
 /// One script stores and publishes a message: it is in the history before any node receives it. A repetition within
-/// [`idempotency_lifetime`](RedisConfig#structfield.idempotency_lifetime) is a duplicate, whatever the history keeps.
+/// [`idempotency_lifetime`](RedisConfig#structfield.idempotency_lifetime), or within the age of the history if that is
+/// longer, is a duplicate, whatever the history keeps.
 ///
 /// A topic begins a new epoch when its history may be incomplete: after a flush, an eviction, a restart of the server
-/// or a failover, recognized by the `run_id` of the server, and a day after it was last used.
+/// or a failover, recognized by the `run_id` and the `master_replid` of the server, and a day after it was last used.
 ///
 /// # While Redis is away
 /// Publishing to a topic with history fails. A message without history reaches the sessions of this node, and no other.
 /// After a reconnection all topics are subscribed again and the hub is told that it was interrupted.
 ///
 /// # Requirements
-/// Redis 6.2 or later, or Valkey. The credentials must allow `EVALSHA`, `SCRIPT LOAD`, `INFO`, `SUBSCRIBE`, `PUBLISH`,
-/// the commands of hashes, streams and strings, and `PEXPIRE`. The setting `maxmemory-policy` should be `noeviction`:
+/// Redis 6.2 or later, or Valkey. The credentials must allow `EVALSHA`, `SCRIPT LOAD`, `INFO`, `TIME`, `SUBSCRIBE`,
+/// `UNSUBSCRIBE`, `PUBLISH`, `PING`, the commands of hashes, streams and strings, `DEL` and `PEXPIRE`. The setting `maxmemory-policy` should be `noeviction`:
 /// an evicted identity lets a repeated message pass.
 ///
 /// # Limitations

@@ -76,7 +76,9 @@ async fn open(client: &Client, options: &AsyncConnectionConfig) -> Result<Connec
     let Some(run_id) = field(&server, "run_id") else {
         return Err(Error::misconfigured("INFO returns no run_id"));
     };
-    Ok(Connected { connection, run_id: run_id.to_owned() })
+    // A server that is promoted gets another replication id, also if it was the primary of the same run before.
+    let replication_id = field(&replication, "master_replid").unwrap_or_default();
+    Ok(Connected { connection, run_id: format!("{run_id}:{replication_id}") })
 }
 
 /// Returns whether the server is a primary.

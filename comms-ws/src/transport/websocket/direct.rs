@@ -172,6 +172,6 @@ mod tests {
             size_of::<F>()
         }
         assert!(future(run) <= 640, "{}", future(run));
-        assert!(size_of::<Connection>() <= 304, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 312, "{}", size_of::<Connection>());
     }
 }

@@ -87,7 +87,7 @@ impl Accepted {
         let mut link = Link::open(&hub, admission, session.as_ref(), encoding, socket);
         match session {
             Some(session) => link.start(session, resume.topics, resume.cursor.as_deref()),
-            None => link.expire_in(AUTHENTICATION_SECONDS),
+            None => link.wait(resume.topics, resume.cursor, AUTHENTICATION_SECONDS),
         }
         link
     }

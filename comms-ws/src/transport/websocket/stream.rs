@@ -1,8 +1,9 @@
 //! A WebSocket session on any stream: TLS, HTTP/2, or a connection that is wrapped by the server.
 
-use std::{future::poll_fn, io};
+use std::{future::poll_fn, io, pin::Pin};
 
 use bytes::{Buf, Bytes};
+use comms_core::clock::Sleep;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
@@ -56,6 +57,8 @@ async fn exchange(
     let mut buffer = vec![0; READ_BYTES];
     // Whether the stream may hold back bytes that it has taken, as TLS does.
     let mut holds_back = false;
+    let hub = link.hub.clone();
+    let mut closing: Option<Pin<Box<Sleep>>> = None;
     loop {
         tokio::select! {
             read = reader.read(&mut buffer) => {
@@ -82,15 +85,26 @@ async fn exchange(
             // While bytes are pending, only a close that does not wait for them ends the session.
             () = poll_fn(|cx| connection.poll_attention(cx)), if holds_back || !pending.is_empty() => match connection.duty() {
                 Duty::Close(close) if !close.is_orderly() => return End::Close(close),
+                // What is queued is sent before the close, within the time limit of a write.
+                Duty::Close(_) => closing = Some(Box::pin(hub.env.clock.sleep(hub.env.config.write_timeout))),
                 Duty::Gone => return End::Gone,
                 _ => {}
             },
-            pulled = poll_fn(|cx| link.poll_items(cx)), if pending.is_empty() && !holds_back => match pulled {
+            () = elapsed(&mut closing), if closing.is_some() => return End::Close(Close::GOING_AWAY),
+            pulled = poll_fn(|cx| link.poll_items(cx, 1)), if pending.is_empty() && !holds_back => match pulled {
                 Pulled::Items(items) => *pending = link.encode(&items),
                 Pulled::Close(close) => return End::Close(close),
                 Pulled::Gone => return End::Gone,
             },
         }
+    }
+}
+
+/// Resolves when the timer has fired. Without a timer, never.
+async fn elapsed(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -59,11 +59,13 @@ impl Sessions {
     }
 }
 
-/// Returns whether `user` may read `topic`. While the database does not answer, the topics of orders are refused.
-async fn may_read(store: Store, user: String, topic: String) -> bool {
-    let Some(order_id) = domain::order_of(&topic) else { return topic == domain::user_topic(&user) };
-    store.is_buyer(&user, order_id).await.unwrap_or_else(|error| {
-        tracing::warn!(error = %error.chain(), "the buyer of an order could not be looked up");
-        false
-    })
+/// Returns whether `user` may read `topic`.
+///
+/// # Errors
+/// Returns the error of the database. The client asks again then.
+async fn may_read(store: Store, user: String, topic: String) -> Result<bool, Error> {
+    match domain::order_of(&topic) {
+        Some(order_id) => store.is_buyer(&user, order_id).await,
+        None => Ok(topic == domain::user_topic(&user)),
+    }
 }
