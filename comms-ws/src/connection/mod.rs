@@ -9,6 +9,8 @@
 mod member;
 mod peer;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 pub(crate) use member::Member;

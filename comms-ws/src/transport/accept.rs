@@ -130,4 +130,14 @@ mod tests {
         }
         assert!(!allowed(&["https://shop.example", "https://evil.example"]));
     }
+
+    #[test]
+    fn only_the_upgrade_to_websocket_is_one() {
+        let wants = |upgrade: &str| {
+            let request = Request::get("/").header("upgrade", upgrade).header("connection", "upgrade");
+            wants_websocket(&request.body(()).unwrap().into_parts().0)
+        };
+        assert!(wants("WebSocket") && wants("h2c, websocket"));
+        assert!(!wants("h2c"), "clients send it with any request");
+    }
 }

@@ -88,6 +88,14 @@ impl Faulty {
         }
     }
 
+    /// Delivers a message at a position that the history does not have, as a program that writes to the server of the
+    /// backplane could.
+    pub(crate) fn forge(&self, topic: &str, position: Position) {
+        for receiver in &self.0.state.lock().unwrap().receivers {
+            receiver.hub.upgrade().unwrap().deliver(topic, Some(position), Bytes::from_static(b"{}"));
+        }
+    }
+
     /// Loses the whole history. Each topic begins a new epoch.
     pub(crate) fn change_epoch(&self) {
         let memory = Memory::new(Clock::system());

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use comms_ws::{Hub, TopicOptions};
+use comms_ws::{
+    Hub, TopicOptions,
+    backplane::{Position, Published},
+};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -216,5 +219,20 @@ async fn a_position_ahead_of_the_node_filters_all_turns_up_to_it() {
     node.hub.publish(TOPIC, &push(6)).await.unwrap();
     for client in [&mut second, &mut third] {
         assert_eq!(client.next().await.unwrap()["offset"], 6, "what the client has is not repeated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_position_that_was_never_given_does_not_stop_a_topic() {
+    let backplane = Faulty::new(1);
+    let node = node(&backplane, 1_000).await;
+    let clients = clients(&node, 4).await;
+    let Published::New(Some(first)) = node.hub.publish(TOPIC, &push(1)).await.unwrap() else { panic!() };
+    backplane.forge(TOPIC, Position { offset: u64::MAX, ..first });
+    for n in 2..=100 {
+        publish_until_stored(&node.hub, n).await;
+    }
+    for ledger in read_all(clients, 100).await {
+        assert!(ledger.gaps(TOPIC).is_empty());
     }
 }

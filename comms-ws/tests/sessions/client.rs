@@ -1,6 +1,12 @@
 //! The frames of a client.
 
-use comms_ws::{Session, close};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use comms_core::Error;
+use comms_ws::{Filter, Session, close};
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -121,5 +127,48 @@ async fn a_permission_that_is_looked_up_is_asked_for_each_topic() {
     assert_eq!(ann.subscribe("order/ann-4").await["code"], "too_many_topics");
     server.hub.publish("order/bob-1", &push(1, 0)).await.unwrap();
     server.hub.publish("order/ann-3", &push(2, 0)).await.unwrap();
+    assert_eq!(ann.next().await["data"]["n"], 2);
+}
+
+#[tokio::test]
+async fn a_permission_that_cannot_be_looked_up_is_asked_for_again() {
+    let is_away = Arc::new(AtomicBool::new(false));
+    let away = is_away.clone();
+    let grant = move |user: &str| {
+        let away = away.clone();
+        Session::new(user, vec![]).allow_async(move |_| {
+            let result = match away.load(Relaxed) {
+                true => Err(Error::not_executed("the store of permissions is away")),
+                false => Ok(true),
+            };
+            async move { result }
+        })
+    };
+    let server = Server::start_with_grant(|_| {}, grant).await;
+    let mut ann = server.client("ann").await;
+    is_away.store(true, Relaxed);
+    let refused = json!({"type": "error", "code": "unavailable", "detail": "public/a"});
+    assert_eq!(ann.subscribe("public/a").await, refused);
+    is_away.store(false, Relaxed);
+    assert_eq!(ann.subscribe("public/a").await["type"], "subscribed");
+}
+
+#[tokio::test]
+async fn a_client_narrows_the_filter_of_the_application_and_cannot_widen_it() {
+    let grant = |user: &str| Session::new(user, vec![]).topic_with("orders", Filter::default().key(user));
+    let server = Server::start_with_grant(|_| {}, grant).await;
+    let mut ann = server.client("ann").await;
+    let publish = async |key: &str, n: usize| {
+        let push = comms_ws::Push { key: Some(key.into()), ..push(n, 0) };
+        server.hub.publish("orders", &push).await.unwrap();
+    };
+    assert_eq!(ann.subscribe("orders").await["type"], "subscribed", "an empty filter");
+    ann.send(json!({"type": "unsubscribe", "topic": "orders"})).await;
+    assert_eq!(ann.next().await["type"], "unsubscribed");
+    let wider = json!({"type": "subscribe", "topic": "orders", "filter": {"keys": ["ann", "bob"]}});
+    ann.send(wider).await;
+    assert_eq!(ann.next().await["sparse"], true);
+    publish("bob", 1).await;
+    publish("ann", 2).await;
     assert_eq!(ann.next().await["data"]["n"], 2);
 }
