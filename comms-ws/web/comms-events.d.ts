@@ -10,8 +10,8 @@ export type Subscription = string | {
 export interface Options {
   /**
    * Returns an access token. Called for each connection, and before the token of an open connection expires.
-   * `refused`: the server has refused the last token, so a cached one is not good enough. At most one token is got with
-   * `refused` until the server accepts one, so that a server that refuses all tokens does not overload the source. A
+   * `refused`: the server has refused the last token, so a cached one is not good enough. It is true at most once in 5
+   * minutes until the server accepts a token, so that a server that refuses all tokens does not overload the source. A
    * browser does not show why a WebSocket could not be opened: without an event stream to fall back to, `refused` is
    * also true after the second one in a row.
    *

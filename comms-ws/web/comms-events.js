@@ -15,6 +15,8 @@ const MAX_QUERY = 4096;
 const MAX_STREAM_URL = 7000;
 /** The rate of frames to the server: 25 at once, then one each 200 ms. Servers accept 10 a second. */
 const PACE = { interval: 200, burst: 25 };
+/** The token source is asked for a new token once in this time, until the server accepts a token. */
+const REPLACE_INTERVAL = 300_000;
 /** A connection of this age was stable: the backoff begins anew. */
 const STABLE = 10_000;
 /** A token is refreshed this long before it expires, or in the last quarter of its time if that is shorter. */
@@ -641,8 +643,8 @@ export class CommsEvents extends EventTarget {
   #failures = 0;
   /** Whether the next call of the token source has `refused: true`. */
   #refused = false;
-  /** Whether a token was got with `refused: true`, since the last one that the server accepted. */
-  #wasRefused = false;
+  /** The time of the last token that was got with `refused: true`, unless the server has accepted one since then. */
+  #replaced = -Infinity;
   /** WebSockets in a row that ended before `welcome`, without a code of the server. */
   #blocked = 0;
   #hadSocket = false;
@@ -819,7 +821,8 @@ export class CommsEvents extends EventTarget {
     const old = this.#current;
     this.#opening = null;
     this.#current = connection;
-    this.#refused = this.#wasRefused = false;
+    this.#refused = false;
+    this.#replaced = -Infinity;
     this.#blocked = isSse ? BLOCKED_AFTER : 0;
     this.#hadSocket ||= !isSse;
     old?.close();
@@ -902,17 +905,18 @@ export class CommsEvents extends EventTarget {
   }
 
   /**
-   * Decides whether the next token must be a new one: once, until the server accepts one. A browser does not show that a
-   * WebSocket was refused with 401. After `BLOCKED_AFTER` of these, the ticket of an event stream shows it, and
-   * without one the token is taken to be the cause.
+   * Decides whether the next token must be a new one. A new token may be refused too, and every client would overload
+   * the token source. A browser does not show that a WebSocket was refused with 401. After `BLOCKED_AFTER` of these, the
+   * ticket of an event stream shows it, and without one the token is taken to be the cause.
    */
   #judgeToken({ transport, refused, hasToken, isWelcome }, { code }) {
     if (!hasToken) return; // the token source has failed: what it should know has not changed
-    this.#wasRefused ||= refused && !isWelcome;
+    const now = this.#env.monotonic();
+    if (refused && !isWelcome) this.#replaced = now;
     const isUnclear = transport === "ws" && !isWelcome && code === 1006;
     const isSuspect = isUnclear && this.#blocked >= BLOCKED_AFTER && this.#choose() === "ws";
     const isRefused = code === TOKEN_REFUSED || code === 401 || isSuspect;
-    this.#refused = isRefused && !this.#wasRefused;
+    this.#refused = isRefused && now - this.#replaced >= REPLACE_INTERVAL;
   }
 
   /** Returns a random wait, whose limit doubles with each failure. */
