@@ -10,9 +10,13 @@ export type Subscription = string | {
 export interface Options {
   /**
    * Returns an access token. Called for each connection, and before the token of an open connection expires.
-   * `refused`: the last token may have been refused, so a cached one is not good enough. A rejection whose `isFinal` is
-   * true ends the client; after another one the client tries again. A token has the characters of an HTTP token, as
-   * JSON Web Tokens do. Default: no token.
+   * `refused`: the server has refused the last token, so a cached one is not good enough. It is true at most once in 5
+   * minutes until the server accepts a token, so that a server that refuses all tokens does not overload the source. A
+   * browser does not show why a WebSocket could not be opened: without an event stream to fall back to, `refused` is
+   * also true after the second one in a row.
+   *
+   * A rejection whose `isFinal` is true ends the client, unless an event stream is in use; after another one the client
+   * tries again. A token has the characters of an HTTP token, as JSON Web Tokens do. Default: no token.
    */
   token?: ((hint: { refused: boolean }) => string | Promise<string>) | null;
   /** The topics besides those that the server gives to the user. */
@@ -40,6 +44,8 @@ export interface Options {
   clearTimeout?: unknown;
   /** Milliseconds since 1970. */
   now?: () => number;
+  /** Milliseconds since any time, of a clock that is never set. */
+  monotonic?: () => number;
   /** A number of at least 0 and below 1. */
   random?: () => number;
   /** Dispatches `online` and `offline`. */
@@ -76,7 +82,10 @@ export interface MissedDetail {
   reason: "slow" | "epoch" | "history" | "no_history" | "gap" | string;
 }
 
-/** A subscription has changed. */
+/**
+ * A subscription has changed. `refused`: the client does not ask for the topic again. A topic whose permission the server
+ * could not look up is not refused: the client subscribes to it again after the wait of `Options.backoff`.
+ */
 export interface TopicDetail {
   topic: string;
   change: "subscribed" | "recovered" | "unsubscribed" | "refused";
@@ -108,8 +117,11 @@ export interface CommsEventMap {
  * A client that stays connected until `close`: WebSocket, or server-sent events after two WebSockets that could not be
  * opened. It resumes each topic after a lost connection, also over the other transport.
  *
- * An event stream cannot be asked whether it is alive: a dead one is noticed when the browser reports an error, or the
- * network changes. Its topics change by a new connection.
+ * An event stream cannot be asked whether it is alive: a dead one is noticed when the browser reports an error, or two
+ * ping intervals after the last frame if the server sends pings as frames. Its topics change by a new connection. They
+ * and the cursor are in its URL, which has at most 7,000 characters: topics whose position does not fit are not resumed
+ * (`missed`), and the client fails if the topics alone do not fit. While an event stream is in use, the failure of a
+ * WebSocket has no effect on it.
  */
 export class CommsEvents extends EventTarget {
   /** Connects to `url`, such as `/v1/events`, in the next task, so that listeners can be added first. */

@@ -11,21 +11,30 @@ const SUBPROTOCOL = "comms.v1";
 const HTTP_TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 /** The maximum length of the query with further topics. Proxies refuse URLs of more than 8 KiB. */
 const MAX_QUERY = 4096;
+/** The maximum length of the URL of an event stream, whose topics and cursor are all in the query. */
+const MAX_STREAM_URL = 7000;
 /** The rate of frames to the server: 25 at once, then one each 200 ms. Servers accept 10 a second. */
 const PACE = { interval: 200, burst: 25 };
+/** The token source is asked for a new token once in this time, until the server accepts a token. */
+const REPLACE_INTERVAL = 300_000;
 /** A connection of this age was stable: the backoff begins anew. */
 const STABLE = 10_000;
 /** A token is refreshed this long before it expires, or in the last quarter of its time if that is shorter. */
 const EARLY = 60_000;
 /** The time limit for the answer to a ping after the page was hidden or the network has changed. */
 const PONG_LIMIT = 5_000;
+/** The time in which a page that was frozen reads the frames that have arrived meanwhile. */
+const SETTLE = 1_000;
 /** The longest wait that a server may request. */
 const MAX_WAIT = 300_000;
 /** The longest time of a timer. `setTimeout` ends a longer one at once. */
 const MAX_TIMER = 2 ** 31 - 1;
 /** The WebSockets that must fail in a row, without a `welcome` before, until the client falls back to SSE. */
 const BLOCKED_AFTER = 2;
-/** The advice for the close codes after which a new connection would fail in the same way. */
+/**
+ * The advice for the close codes after which a new connection would fail in the same way. Before `welcome`, the codes
+ * below 4000 are those of a proxy.
+ */
 const FINAL = {
   1002: "the client and the server disagree about the protocol: update the older one",
   1003: "the client and the server disagree about the protocol: update the older one",
@@ -43,8 +52,8 @@ class Failure extends Error {
     Object.assign(this, { name: "Failure", code, isFinal, retryAfter });
   }
 
-  static closed(code, reason, retryAfter = 0) {
-    const isFinal = Object.hasOwn(FINAL, code);
+  static closed(code, reason, { retryAfter = 0, isProxy = false } = {}) {
+    const isFinal = Object.hasOwn(FINAL, code) && !isProxy;
     const advice = isFinal ? `: ${FINAL[code]}` : "";
     return new Failure(`closed with ${code} ${JSON.stringify(reason ?? "")}${advice}`, { code, isFinal, retryAfter });
   }
@@ -121,6 +130,10 @@ export class Topics {
   #joined = new Set();
   /** The topics whose offsets have gaps by design. */
   #sparse = new Set();
+  /** The topics whose permission the server could not look up. */
+  #unavailable = new Set();
+  /** The places of the cursor whose topics the last `welcome` left out. */
+  #dropped = new Map();
   /** Changes with each call of `subscribe` and `unsubscribe`. */
   version = 0;
 
@@ -143,9 +156,10 @@ export class Topics {
 
   /**
    * Returns the query of a connection. The server joins each topic of the cursor without a filter. `isSse`: all topics
-   * are in the query, because frames cannot be sent.
+   * are in the query, because frames cannot be sent. Tokens that would make it longer than `limit` are left out from
+   * the end: their topics are not resumed, which `welcome` reports as missed.
    */
-  query(isSse = false) {
+  query(isSse = false, limit = Infinity) {
     const token = (topic) => (this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null);
     const granted = [...this.#granted].filter((topic) => !this.#wanted.has(topic) && topic !== this.#own);
     const cursors = granted.sort().map(token).filter(Boolean).map(encode);
@@ -163,22 +177,35 @@ export class Topics {
       this.#asked.add(topic);
       this.#granted.add(topic);
     }
-    if (cursors.length) pairs.push(`cursor=${cursors.join(",")}`);
-    return pairs.join("&");
+    const text = () => [...pairs, ...(cursors.length ? [`cursor=${cursors.join(",")}`] : [])].join("&");
+    while (cursors.length && text().length > limit) cursors.pop();
+    if (text().length > limit) {
+      const advice = "subscribe to fewer topics, or use shorter ones";
+      const message = `the URL of the event stream would have more than ${MAX_STREAM_URL} characters: ${advice}`;
+      throw new Failure(message, { isFinal: true });
+    }
+    return text();
   }
 
   /** Takes `welcome`. Returns the items for the page, and the frames to send. */
   welcome({ session, topics = [] }, isSse = false) {
+    // A malformed frame changes nothing: another connection may be in use.
+    for (const { topic, cursor } of topics) {
+      if (typeof topic !== "string") throw new Error("a topic of `welcome` is no text");
+      parseCursor(cursor);
+    }
     const given = new Set(topics.map(({ topic }) => topic));
-    if ([...given].some((topic) => typeof topic !== "string")) throw new Error("a topic of `welcome` is no text");
     const items = [];
     this.#own = `session/${session}`;
     this.#sparse.clear();
     this.#joined.clear();
+    this.#unavailable.clear();
+    this.#dropped.clear();
     this.#unwanted = new Set([...this.#unwanted].filter((topic) => given.has(topic)));
     for (const topic of topics) if (!this.#unwanted.has(topic.topic)) items.push(this.#place(topic));
     for (const topic of [...this.#places.keys()]) {
       if (given.has(topic) || this.#wanted.has(topic)) continue;
+      this.#dropped.set(topic, this.#places.get(topic));
       this.#places.delete(topic);
       items.push({ kind: "unsubscribed", topic, reason: "forbidden" });
     }
@@ -222,9 +249,39 @@ export class Topics {
     this.#wanted.delete(topic);
     this.#joined.delete(topic);
     this.#places.delete(topic);
+    this.#unavailable.delete(topic);
+    this.#dropped.delete(topic);
+  }
+
+  /** Whether `resubscribe` has topics. */
+  get hasUnavailable() {
+    return this.#unavailable.size > 0;
+  }
+
+  /** Returns the frames that subscribe again to the topics whose permission the server could not look up. */
+  resubscribe() {
+    const topics = [...this.#unavailable];
+    this.#unavailable.clear();
+    return topics.map((topic) => this.#subscribeFrame(this.#wanted.get(topic)));
+  }
+
+  /** Keeps the topic and its place, for `resubscribe`. */
+  #postpone(topic) {
+    const dropped = this.#dropped.get(topic);
+    if (dropped) {
+      // A topic of the cursor alone. From now on the client asks for it by name.
+      this.#wanted.set(topic, subscription(topic));
+      this.#places.set(topic, dropped);
+      this.#dropped.delete(topic);
+    }
+    if (this.#wanted.has(topic)) this.#unavailable.add(topic);
   }
 
   #error({ code, detail }) {
+    if (code === "unavailable") {
+      this.#postpone(detail);
+      return [];
+    }
     const isRefusal = code === "forbidden" || code === "too_many_topics";
     // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
     if (isRefusal && !this.#wanted.has(detail)) return [];
@@ -311,23 +368,35 @@ class Connection {
   /** The time at which the frames that were sent are used up, see `PACE`. */
   #busyUntil = 0;
   #lastRead = 0;
+  /** The number of frames that were read. */
+  #reads = 0;
+  #interval = 0;
+  #isWatched = false;
   #token;
+  /** The end of the session on the monotonic clock, if there is one. */
+  #expires = Infinity;
   isEnded = false;
   isWelcome = false;
+  /** Whether the token source has returned a token. */
+  hasToken = false;
 
   constructor(transport, env, on) {
-    Object.assign(this, { transport, began: env.now() });
+    Object.assign(this, { transport, began: env.monotonic() });
     this.#env = env;
     this.#on = on;
   }
 
-  /** Opens the connection. `query` is called after the token has arrived, so that the cursor is the latest. */
+  /**
+   * Opens the connection. `query` is called with its maximum length after the token has arrived, so that the cursor is
+   * the latest.
+   */
   async open({ url, query, token, refused, connectTimeout }) {
     this.#token = token;
     this.timer(connectTimeout, () => this.end(new Failure("not opened within the time limit")));
     try {
       const secret = token ? await token({ refused }) : null;
       if (this.isEnded) return;
+      this.hasToken = token !== null;
       if (this.transport === "ws") this.#openSocket(url, query, secret);
       else await this.#openStream(url, query, secret);
     } catch (error) {
@@ -347,13 +416,17 @@ class Connection {
     // A browser does not show why a handshake was refused: the code is 1006. Not every environment reports the close
     // after an error.
     socket.onerror = () => this.end(Failure.closed(1006, "the WebSocket failed"));
-    socket.onclose = ({ code, reason }) => this.end(Failure.closed(code, reason));
+    socket.onclose = ({ code, reason }) => {
+      const isProxy = !this.isWelcome && code < 4000;
+      this.end(Failure.closed(code, reason, { isProxy }));
+    };
   }
 
   async #openStream(url, query, secret) {
     const ticket = secret === null ? "" : `ticket=${encode(await this.#ticket(url, secret))}`;
     if (this.isEnded) return;
-    const text = [ticket, query()].filter(Boolean).join("&");
+    const limit = MAX_STREAM_URL - address(url, "http", ticket).length - 1;
+    const text = [ticket, query(limit)].filter(Boolean).join("&");
     const stream = new this.#env.EventSource(address(url, "http", text));
     this.#socket = stream;
     stream.onmessage = ({ data }) => this.#read(data);
@@ -379,13 +452,17 @@ class Connection {
 
   #read(data) {
     if (this.isEnded) return;
-    this.#lastRead = this.#env.now();
+    this.#lastRead = this.#env.monotonic();
+    this.#reads += 1;
     try {
       const frame = JSON.parse(data);
       if (typeof frame?.type !== "string") throw new Error("it has no type");
-      if (frame.type === "close") return this.end(Failure.closed(frame.code, frame.reason, frame.retry_ms ?? 0));
+      if (frame.type === "close") {
+        return this.end(Failure.closed(frame.code, frame.reason, { retryAfter: frame.retry_ms ?? 0 }));
+      }
       if (this.isWelcome) {
-        if (frame.type === "refreshed") this.#scheduleRefresh(frame.expires);
+        if (frame.type === "ping") this.#watch();
+        if (frame.type === "refreshed") this.#setExpiry(frame);
         return this.#on.frame(this, frame);
       }
       if (frame.type !== "welcome") throw new Error("the first frame of the server is no `welcome`");
@@ -398,39 +475,67 @@ class Connection {
   #welcome(frame) {
     this.isWelcome = true;
     this.#clearTimers();
-    this.#scheduleRefresh(frame.expires);
-    const seconds = Math.min(Math.max(Number(frame.ping_seconds) || 30, 1), 3600);
-    if (this.transport === "ws") this.#watch(seconds * 1000, seconds * 1000);
+    this.#setExpiry(frame);
+    this.#interval = Math.min(Math.max(Number(frame.ping_seconds) || 30, 1), 3600) * 1000;
+    // A server that sends no pings on event streams would be given up: the first one starts the watch there.
+    if (this.transport === "ws") this.#watch();
     this.#on.welcome(this, frame);
   }
 
-  /** Sends a ping after one interval without a frame, and ends the connection after two. */
-  #watch(interval, wait) {
-    this.timer(wait, () => {
-      const silent = this.#env.now() - this.#lastRead;
-      if (silent >= 2 * interval) return this.end(new Failure("no frame within two ping intervals"));
-      if (silent >= interval) this.send({ type: "ping" });
-      this.#watch(interval, (silent >= interval ? 2 * interval : interval) - silent);
+  #watch() {
+    if (this.#isWatched) return;
+    this.#isWatched = true;
+    this.#waitForSilence(this.transport === "ws" ? this.#interval : 2 * this.#interval);
+  }
+
+  /**
+   * Waits until no frame was read for `limit`. The browser may call timers late, so a late timer alone proves nothing:
+   * only a ping without an answer does. An event stream cannot be asked.
+   */
+  #waitForSilence(limit) {
+    const silent = () => this.#env.monotonic() - this.#lastRead;
+    const again = () => this.#waitForSilence(limit);
+    this.timer(limit - silent(), () => {
+      if (silent() < limit) return again();
+      if (this.transport !== "ws") return this.#expectFrame(SETTLE, "no frame within two ping intervals", again, true);
+      this.send({ type: "ping" });
+      this.#expectFrame(limit, "no frame within two ping intervals", again);
+    });
+  }
+
+  /** Ends the connection unless a frame arrives within `limit`. */
+  #expectFrame(limit, message, then, isLast = false) {
+    const reads = this.#reads;
+    const due = this.#env.monotonic() + limit;
+    this.timer(limit, () => {
+      if (this.#reads !== reads) return then();
+      // The timers of a page that was frozen may run before its frames are read.
+      const isLate = this.#env.monotonic() >= due + SETTLE;
+      if (isLast || !isLate) return this.end(new Failure(message));
+      this.#expectFrame(SETTLE, message, then, true);
     });
   }
 
   /** Ends the connection unless the server answers soon. An event stream cannot be asked. */
   probe() {
     if (this.transport !== "ws") return;
-    const asked = this.#env.now();
-    this.#lastRead = Math.min(this.#lastRead, asked - 1);
     this.send({ type: "ping" });
-    this.timer(PONG_LIMIT, () => {
-      if (this.#lastRead < asked) this.end(new Failure("no answer to a ping"));
-    });
+    this.#expectFrame(PONG_LIMIT, "no answer to a ping", () => {});
+  }
+
+  /** Takes the end of the session: relative, because the clocks of the page and the server differ, else absolute. */
+  #setExpiry({ expires, expires_in: seconds }) {
+    let left = Infinity;
+    if (Number.isFinite(seconds)) left = seconds * 1000;
+    else if (Number.isFinite(expires)) left = expires * 1000 - this.#env.now();
+    this.#expires = this.#env.monotonic() + left;
+    this.#scheduleRefresh();
   }
 
   /** Gets a new token before the session expires, and again after a failure: each time in the last quarter of the rest. */
-  #scheduleRefresh(expires) {
-    if (!Number.isFinite(expires) || !this.#token) return;
-    this.expires = expires;
-    const left = expires * 1000 - this.#env.now();
-    if (left < 1000) return;
+  #scheduleRefresh() {
+    const left = this.#expires - this.#env.monotonic();
+    if (!Number.isFinite(left) || left < 1000 || !this.#token) return;
     this.timer(left - Math.min(EARLY, left / 4), () => this.#refresh());
   }
 
@@ -445,7 +550,7 @@ class Connection {
   }
 
   refreshAgain() {
-    if (!this.isEnded) this.#scheduleRefresh(this.expires);
+    if (!this.isEnded) this.#scheduleRefresh();
   }
 
   /** Sends a frame at the pace that the server accepts. */
@@ -456,7 +561,7 @@ class Connection {
 
   #flush() {
     while (this.#outgoing.length && !this.isEnded) {
-      const now = this.#env.now();
+      const now = this.#env.monotonic();
       const busyUntil = Math.max(this.#busyUntil, now);
       const wait = busyUntil - now - PACE.interval * (PACE.burst - 1);
       if (wait > 0) return void this.timer(wait, () => this.#flush());
@@ -516,6 +621,7 @@ const browser = () => ({
   setTimeout: (...call) => globalThis.setTimeout(...call),
   clearTimeout: (id) => globalThis.clearTimeout(id),
   now: () => Date.now(),
+  monotonic: () => globalThis.performance.now(),
   random: () => Math.random(),
   window: globalThis.window ?? null,
   document: globalThis.document ?? null,
@@ -535,10 +641,16 @@ export class CommsEvents extends EventTarget {
   #probeTimer = null;
   #replaceTimer = null;
   #failures = 0;
+  /** Whether the next call of the token source has `refused: true`. */
   #refused = false;
+  /** The time of the last token that was got with `refused: true`, unless the server has accepted one since then. */
+  #replaced = -Infinity;
   /** WebSockets in a row that ended before `welcome`, without a code of the server. */
   #blocked = 0;
   #hadSocket = false;
+  #resubscribeTimer = null;
+  /** The calls of `resubscribe` since a topic was subscribed. */
+  #resubscribed = 0;
   #state = "connecting";
   #listeners = [];
 
@@ -611,7 +723,7 @@ export class CommsEvents extends EventTarget {
   #finish(state, error = null) {
     this.#listeners.forEach((remove) => remove());
     this.#cancel();
-    for (const timer of [this.#probeTimer, this.#replaceTimer]) this.#env.clearTimeout(timer);
+    for (const timer of [this.#probeTimer, this.#replaceTimer, this.#resubscribeTimer]) this.#env.clearTimeout(timer);
     const [current, opening] = [this.#current, this.#opening];
     this.#current = this.#opening = null;
     this.#enter(state, { error });
@@ -644,8 +756,12 @@ export class CommsEvents extends EventTarget {
 
   #plan(wait) {
     this.#cancel();
-    const at = this.#env.now() + wait;
-    this.#planned = { at, id: this.#env.setTimeout(() => this.#attempt(this.#choose()), wait) };
+    const at = this.#env.monotonic() + wait;
+    const attempt = () => {
+      this.#planned = null;
+      this.#attempt(this.#choose());
+    };
+    this.#planned = { at, id: this.#env.setTimeout(attempt, wait) };
   }
 
   #cancel() {
@@ -659,8 +775,12 @@ export class CommsEvents extends EventTarget {
   }
 
   #attempt(transport) {
-    this.#cancel();
-    if (this.#isEnded || this.#opening) return;
+    const isTrial = transport === "ws" && this.#current?.transport === "sse";
+    // A trial leaves a draining event stream its next attempt.
+    if (!isTrial) this.#cancel();
+    if (this.#isEnded) return;
+    this.#abandonTrial();
+    if (this.#opening) return;
     const { token, connectTimeout } = this.#options;
     const connection = new Connection(transport, this.#env, {
       welcome: (one, frame) => this.#welcome(one, frame),
@@ -668,13 +788,23 @@ export class CommsEvents extends EventTarget {
       end: (one, failure) => this.#end(one, failure),
       replace: () => this.#replace(),
     });
+    Object.assign(connection, { isTrial, refused: this.#refused });
     this.#opening = connection;
     if (!this.#current) this.#enter("connecting");
-    const query = () => {
+    const query = (limit) => {
       connection.version = this.#topics.version;
-      return this.#topics.query(transport === "sse");
+      return this.#topics.query(transport === "sse", limit);
     };
     connection.open({ url: this.#url, query, token, refused: this.#refused, connectTimeout });
+  }
+
+  /** Ends the trial of a WebSocket beside an event stream, because another connection is needed. */
+  #abandonTrial() {
+    const trial = this.#opening;
+    if (!trial?.isTrial) return;
+    this.#opening = null;
+    trial.close();
+    this.#tryLater();
   }
 
   /** Opens a connection in place of an event stream, whose topics and token cannot change. */
@@ -686,25 +816,30 @@ export class CommsEvents extends EventTarget {
 
   #welcome(connection, frame) {
     const isSse = connection.transport === "sse";
+    // First, because it throws if the frame is malformed: then the old connection stays in use.
+    const { items, frames } = this.#topics.welcome(frame, isSse);
     const old = this.#current;
     this.#opening = null;
     this.#current = connection;
     this.#refused = false;
+    this.#replaced = -Infinity;
     this.#blocked = isSse ? BLOCKED_AFTER : 0;
     this.#hadSocket ||= !isSse;
     old?.close();
     this.#cancel();
-    const { items, frames } = this.#topics.welcome(frame, isSse);
+    this.#env.clearTimeout(this.#resubscribeTimer);
+    this.#resubscribeTimer = null;
     this.#enter("open", { session: frame.session });
     frames.forEach((one) => connection.send(one));
     this.#emit(items);
     if (isSse && connection.version !== this.#topics.version) this.#replace();
-    this.#env.clearTimeout(this.#probeTimer);
     if (isSse) this.#tryLater();
+    else this.#env.clearTimeout(this.#probeTimer);
   }
 
   /** Tries a WebSocket from time to time while an event stream is in use. */
   #tryLater() {
+    this.#env.clearTimeout(this.#probeTimer);
     if (!this.#env.WebSocket) return;
     this.#probeTimer = this.#env.setTimeout(() => {
       if (this.#current?.transport === "sse") this.#attempt("ws");
@@ -713,11 +848,24 @@ export class CommsEvents extends EventTarget {
 
   #frame(connection, frame) {
     if (connection !== this.#current) return;
-    if (frame.type === "drain" && !this.#planned && !this.#opening) {
+    const isOpening = this.#opening !== null && !this.#opening.isTrial;
+    if (frame.type === "drain" && !this.#planned && !isOpening) {
       return this.#plan(Math.min(frame.retry_ms ?? 0, MAX_WAIT));
     }
     if (frame.type === "error" && frame.code === "unauthorized") return connection.refreshAgain();
+    if (frame.type === "subscribed") this.#resubscribed = 0;
     this.#emit(this.#topics.take(frame));
+    if (this.#topics.hasUnavailable) this.#resubscribeLater();
+  }
+
+  #resubscribeLater() {
+    if (this.#resubscribeTimer !== null || this.#isEnded) return;
+    this.#resubscribeTimer = this.#env.setTimeout(() => {
+      this.#resubscribeTimer = null;
+      // Without a connection, the query of the next one subscribes.
+      if (this.#current) this.#topics.resubscribe().forEach((frame) => this.#changed(frame));
+    }, this.#backoff(this.#resubscribed));
+    this.#resubscribed += 1;
   }
 
   #emit(items) {
@@ -737,35 +885,55 @@ export class CommsEvents extends EventTarget {
     else if (connection === this.#opening) this.#opening = null;
     else return;
     if (failure === null || this.#isEnded) return;
-    if (failure.isFinal) return this.#finish("failed", failure);
-    if (!wasCurrent) this.#notOpened(connection, failure);
-    if (wasCurrent && this.#env.now() - connection.began >= STABLE) this.#failures = 0;
-    // A server that closes without a code before `welcome` may have refused the token: a browser does not show it.
-    this.#refused = failure.code === TOKEN_REFUSED || failure.code === 401 || !connection.isWelcome;
-    this.#retry(connection, failure);
-  }
-
-  /** Counts the WebSockets that a proxy may have blocked. A code of the server proves that none did. */
-  #notOpened({ transport }, { code }) {
-    if (transport === "sse") this.#blocked = 1; // the server is away: a WebSocket next
-    else this.#blocked = code >= 4000 || code === 1001 ? 0 : this.#blocked + 1;
-  }
-
-  #retry(connection, failure) {
-    // An event stream stays in use if a WebSocket cannot be opened.
-    if (this.#current?.transport === "sse" && connection.transport === "ws") {
+    if (wasCurrent) this.#abandonTrial();
+    if (connection.isTrial) {
+      // The event stream stays in use.
       this.#blocked = BLOCKED_AFTER;
       return this.#tryLater();
     }
+    if (failure.isFinal) return this.#finish("failed", failure);
+    if (!wasCurrent) this.#notOpened(connection, failure);
+    if (wasCurrent && this.#env.monotonic() - connection.began >= STABLE) this.#failures = 0;
+    this.#judgeToken(connection, failure);
+    this.#retry(failure);
+  }
+
+  /** Counts the WebSockets that a proxy may have blocked. A code of the application proves that none did. */
+  #notOpened({ transport }, { code }) {
+    if (transport === "sse") this.#blocked = 1; // the server is away: a WebSocket next
+    else this.#blocked = code >= 4000 ? 0 : this.#blocked + 1;
+  }
+
+  /**
+   * Decides whether the next token must be a new one. A new token may be refused too, and every client would overload
+   * the token source. A browser does not show that a WebSocket was refused with 401. After `BLOCKED_AFTER` of these, the
+   * ticket of an event stream shows it, and without one the token is taken to be the cause.
+   */
+  #judgeToken({ transport, refused, hasToken, isWelcome }, { code }) {
+    if (!hasToken) return; // the token source has failed: what it should know has not changed
+    const now = this.#env.monotonic();
+    if (refused && !isWelcome) this.#replaced = now;
+    const isUnclear = transport === "ws" && !isWelcome && code === 1006;
+    const isSuspect = isUnclear && this.#blocked >= BLOCKED_AFTER && this.#choose() === "ws";
+    const isRefused = code === TOKEN_REFUSED || code === 401 || isSuspect;
+    this.#refused = isRefused && now - this.#replaced >= REPLACE_INTERVAL;
+  }
+
+  /** Returns a random wait, whose limit doubles with each failure. */
+  #backoff(failures) {
+    const { base, cap } = this.#options.backoff;
+    return this.#env.random() * Math.min(cap, base * 2 ** Math.min(failures, 30));
+  }
+
+  #retry(failure) {
     // The wait that `drain` requested stays as it is.
     if (!this.#planned && !this.#opening) {
-      const { base, cap } = this.#options.backoff;
-      const wait = this.#env.random() * Math.min(cap, base * 2 ** Math.min(this.#failures, 30));
+      const wait = this.#backoff(this.#failures);
       this.#failures += 1;
       this.#plan(Math.max(wait, Math.min(failure.retryAfter, MAX_WAIT)));
     }
     if (this.#current) return;
-    const retryIn = this.#planned ? this.#planned.at - this.#env.now() : 0;
+    const retryIn = this.#planned ? this.#planned.at - this.#env.monotonic() : 0;
     this.#enter("waiting", { error: failure, retryIn });
   }
 }

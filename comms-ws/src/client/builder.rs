@@ -186,6 +186,8 @@ impl Builder {
             failures: 0,
             pending: VecDeque::new(),
             session: None,
+            resubscribe: None,
+            resubscribed: 0,
         };
         tokio::spawn(driver.run());
         Ok((Client { commands }, Events::new(receiver, places)))

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{Error, ErrorKind, clock::Clock};
-use futures_util::{StreamExt, future::BoxFuture};
+use futures_util::{SinkExt, StreamExt, future::BoxFuture};
 use http::{HeaderValue, Uri, header};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -75,7 +75,11 @@ async fn read_welcome(socket: &mut Socket) -> Result<Welcome, Failure> {
                 ServerFrame::Welcome(welcome) => return Ok(welcome),
                 _ => return Err(Failure::lost("the first frame of the server is no `welcome`")),
             },
-            Message::Close(frame) => return Err(Failure::closed(frame.as_ref())),
+            Message::Close(frame) => {
+                // Sends the answer to the close frame. The failure is known without it.
+                let _ = socket.flush().await;
+                return Err(Failure::closed(frame.as_ref()));
+            }
             _ => {}
         }
     }

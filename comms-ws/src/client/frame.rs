@@ -1,6 +1,8 @@
 //! The frames of the protocol, as the client reads and writes them.
 
-use comms_core::Error;
+use std::time::{Duration, Instant};
+
+use comms_core::{Error, clock::Clock};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -14,9 +16,7 @@ pub(super) enum ServerFrame {
     Subscribed(TopicFrame),
     Unsubscribed(TopicFrame),
     Missed(TopicFrame),
-    Refreshed {
-        expires: u64,
-    },
+    Refreshed(Expiry),
     Drain {
         retry_ms: u64,
     },
@@ -35,8 +35,30 @@ pub(super) struct Welcome {
     #[serde(default)]
     pub(super) topics: Vec<TopicFrame>,
     pub(super) ping_seconds: Option<u64>,
-    /// The end of the session in seconds since 1970, unless the token is refreshed.
-    pub(super) expires: Option<u64>,
+    #[serde(flatten)]
+    pub(super) expiry: Expiry,
+}
+
+/// The end of a session, unless its token is refreshed.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Expiry {
+    /// In seconds since 1970.
+    expires: Option<u64>,
+    /// In seconds from now.
+    expires_in: Option<u64>,
+}
+
+impl Expiry {
+    /// Returns the end of the session on the clock of this process. The relative time counts if there is one, because
+    /// the time of day of client and server may differ.
+    pub(super) fn at(&self, clock: &Clock) -> Option<Instant> {
+        let left = match (self.expires_in, self.expires) {
+            (Some(seconds), _) => Duration::from_secs(seconds),
+            (None, Some(seconds)) => Duration::from_secs(seconds).saturating_sub(clock.unix()),
+            (None, None) => return None,
+        };
+        clock.now().checked_add(left)
+    }
 }
 
 /// A topic of `welcome`, or a frame about one topic.
@@ -75,7 +97,6 @@ struct Kind<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Control {
-    expires: u64,
     retry_ms: u64,
     code: String,
     detail: String,
@@ -96,7 +117,7 @@ impl ServerFrame {
             "subscribed" => Self::Subscribed(read(text)?),
             "unsubscribed" => Self::Unsubscribed(read(text)?),
             "missed" => Self::Missed(read(text)?),
-            "refreshed" => Self::Refreshed { expires: read::<Control>(text)?.expires },
+            "refreshed" => Self::Refreshed(read(text)?),
             "drain" => Self::Drain { retry_ms: read::<Control>(text)?.retry_ms },
             "error" => {
                 let Control { code, detail, .. } = read(text)?;

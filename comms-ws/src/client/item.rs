@@ -41,7 +41,9 @@ pub enum Item {
         /// `forbidden`.
         reason: Option<String>,
     },
-    /// The server refused a subscription or a frame. The client does not repeat a refused subscription.
+    /// The server refused a subscription or a frame. The client does not repeat a refused subscription. A topic whose
+    /// permission the server could not look up is not refused: the client subscribes to it again after the wait of
+    /// [`Builder::backoff`](super::Builder::backoff).
     Refused {
         /// `forbidden`, `too_many_topics` or another code of the protocol.
         code: String,

@@ -44,7 +44,8 @@
 //!   only then closes the old connection.
 //! - The token is refreshed on the open connection before it expires. A token that the server refuses is replaced by a
 //!   new one.
-//! - The queue is bounded in items and bytes. A connection without a frame for two ping intervals is given up.
+//! - The queue is bounded in items and bytes. A connection is given up if no frame arrives within a ping interval
+//!   after a ping, which the client sends after an interval without a frame.
 //!
 //! # What breaks it
 //! - Topics without history have no offsets: events that are published while no connection is open are lost

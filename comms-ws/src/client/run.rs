@@ -3,9 +3,9 @@
 //! Everything that makes an item waits until the items before are in the queue. So a full queue stops the reads from
 //! the connection, and at most the items of one frame are held outside of the queue.
 
-use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::pending, pin::Pin, sync::Arc, time::Duration};
 
-use comms_core::{Error, resilience::Backoff};
+use comms_core::{Error, clock::Sleep, resilience::Backoff};
 use tokio::sync::mpsc;
 
 use super::{
@@ -46,11 +46,16 @@ pub(super) struct Driver {
     pub(super) pending: VecDeque<Entry>,
     pub(super) session: Option<Session>,
     pub(super) next: Next,
+    /// Resolves when the topics whose permission the server could not look up are subscribed again.
+    pub(super) resubscribe: Option<Pin<Box<Sleep>>>,
+    /// The times that these topics were subscribed again, since a topic was subscribed.
+    pub(super) resubscribed: u32,
 }
 
 enum Step {
     Command(Command),
     Next(Ready),
+    Resubscribe,
     Session(Signal),
 }
 
@@ -80,6 +85,7 @@ impl Driver {
                 Some(command) = self.commands.recv(), if accepts => Step::Command(command),
                 () = self.queue.send(&mut self.pending), if !is_flushed => continue,
                 ready = self.next.ready(), if is_flushed => Step::Next(ready),
+                () = due(&mut self.resubscribe) => Step::Resubscribe,
                 signal = signal(&mut self.session, is_flushed) => Step::Session(signal),
             };
             match step {
@@ -90,6 +96,7 @@ impl Driver {
                 }
                 Step::Next(Ready::Opened(Ok(connection))) => self.opened(connection)?,
                 Step::Next(Ready::Opened(Err(failure))) => self.failed(failure)?,
+                Step::Resubscribe => self.resubscribe(),
                 Step::Session(Signal::Frame(text)) => {
                     if let Err(error) = self.frame(&text) {
                         self.ended(Failure::retryable(error))?;
@@ -115,7 +122,9 @@ impl Driver {
     /// Uses a new connection in place of the old one, which may still be open after `drain`.
     fn opened(&mut self, connection: Box<Connection>) -> Result<(), Error> {
         let Connection { socket, welcome } = *connection;
-        let mut session = Session::new(socket, self.target.clone(), welcome.ping_seconds, welcome.expires);
+        let expires = welcome.expiry.at(&self.target.clock);
+        let mut session = Session::new(socket, self.target.clone(), welcome.ping_seconds, expires);
+        self.resubscribe = None;
         self.pending.push_back(Entry::new(Item::Connected { session: welcome.session.clone() }));
         let frames = self.state.welcome(&welcome.session, welcome.topics, &mut self.pending);
         let old = self.session.take();
@@ -136,7 +145,9 @@ impl Driver {
     fn frame(&mut self, text: &str) -> Result<(), Error> {
         let frame = ServerFrame::parse(text)?;
         match (&frame, &mut self.session) {
-            (ServerFrame::Refreshed { expires }, Some(session)) => session.expires_at(*expires),
+            (ServerFrame::Refreshed(expiry), Some(session)) => {
+                session.expires_at(expiry.at(&self.target.clock));
+            }
             (ServerFrame::Error { code, .. }, Some(session)) if code == "unauthorized" => {
                 session.schedule_refresh()
             }
@@ -144,16 +155,42 @@ impl Driver {
                 let wait = Duration::from_millis(*retry_ms).min(MAX_DRAIN);
                 self.next = Next::after(wait, &self.target.clock);
             }
-            _ => return self.state.take(frame, text.len(), &mut self.pending),
+            _ => {
+                if matches!(frame, ServerFrame::Subscribed(_)) {
+                    self.resubscribed = 0;
+                }
+                self.state.take(frame, text.len(), &mut self.pending)?;
+                self.plan_resubscribe();
+            }
         }
         Ok(())
     }
 
+    fn plan_resubscribe(&mut self) {
+        if self.resubscribe.is_some() || !self.state.has_unavailable() {
+            return;
+        }
+        self.resubscribed = self.resubscribed.saturating_add(1);
+        let clock = &self.target.clock;
+        self.resubscribe = Some(Box::pin(clock.sleep(self.backoff.delay(self.resubscribed, clock))));
+    }
+
+    fn resubscribe(&mut self) {
+        self.resubscribe = None;
+        // Without a connection, the handshake of the next one subscribes.
+        if let Some(session) = &mut self.session {
+            self.state.resubscribe().into_iter().for_each(|frame| session.send(frame));
+        }
+    }
+
     /// The open connection has ended.
     fn ended(&mut self, failure: Failure) -> Result<(), Error> {
-        let was_stable = self.session.take().is_some_and(|session| session.age() >= STABLE);
-        if was_stable {
-            self.failures = 0;
+        if let Some(session) = self.session.take() {
+            if session.age() >= STABLE {
+                self.failures = 0;
+            }
+            // A close frame is answered without a delay of the next attempt.
+            tokio::spawn(session.close());
         }
         self.failed(failure)
     }
@@ -181,6 +218,13 @@ impl Driver {
             self.pending.push_back(Entry::new(Item::Disconnected { retry_in, reason: error }));
         }
         Ok(())
+    }
+}
+
+async fn due(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    match sleep {
+        Some(sleep) => sleep.await,
+        None => pending().await,
     }
 }
 

@@ -40,8 +40,10 @@ pub(super) struct Session {
     ping: Duration,
     began: Instant,
     last_read: Instant,
+    /// Whether a ping was sent after the last read.
+    is_asked: bool,
     check: Pin<Box<Sleep>>,
-    expires: Option<u64>,
+    expires: Option<Instant>,
     refresh: Option<BoxFuture<'static, Result<Option<String>, Error>>>,
 }
 
@@ -56,7 +58,7 @@ impl Session {
         socket: Socket,
         target: Arc<Target>,
         ping_seconds: Option<u64>,
-        expires: Option<u64>,
+        expires: Option<Instant>,
     ) -> Self {
         let (min, max, default) = PING_SECONDS;
         let ping = Duration::from_secs(ping_seconds.unwrap_or(default).clamp(min, max));
@@ -71,6 +73,7 @@ impl Session {
             ping,
             began: now,
             last_read: now,
+            is_asked: false,
             check,
             expires,
             refresh: None,
@@ -113,13 +116,10 @@ impl Session {
             };
             tokio::select! {
                 biased;
-                () = &mut self.check => match self.check_silence(read) {
-                    Some(failure) => return Signal::Ended(failure),
-                    None => continue,
-                },
                 token = token => self.refreshed_token(token),
                 message = io.next(read) => {
                     self.last_read = self.target.clock.now();
+                    self.is_asked = false;
                     match message {
                         Some(Ok(Message::Text(text))) => return Signal::Frame(text),
                         Some(Ok(Message::Close(frame))) => return Signal::Ended(Failure::closed(frame.as_ref())),
@@ -128,31 +128,38 @@ impl Session {
                         None => return Signal::Ended(Failure::lost("the connection ended")),
                     }
                 }
+                // Last: this timer may be overdue while frames have already arrived.
+                () = &mut self.check => if let Some(failure) = self.check_silence(read) {
+                    return Signal::Ended(failure);
+                },
             }
         }
     }
 
-    /// Sends a ping after one interval without a frame, and reports a failure after two.
+    /// Sends a ping after one interval without a frame, and reports a failure if the next one brings none either.
     fn check_silence(&mut self, read: bool) -> Option<Failure> {
         let now = self.target.clock.now();
         if !read {
             self.last_read = now;
+            self.is_asked = false;
         }
         let silent = now - self.last_read;
-        if silent >= self.ping * 2 {
+        if silent < self.ping {
+            self.check.as_mut().reset(self.ping - silent);
+            return None;
+        }
+        if self.is_asked {
             return Some(Failure::lost("the server sent no frame during two ping intervals"));
         }
-        if silent >= self.ping {
-            self.outgoing.push_back(Message::Ping(Bytes::new()));
-        }
-        let next = if silent >= self.ping { self.ping * 2 } else { self.ping };
-        self.check.as_mut().reset(next - silent);
+        self.is_asked = true;
+        self.outgoing.push_back(Message::Ping(Bytes::new()));
+        self.check.as_mut().reset(self.ping);
         None
     }
 
-    /// Takes the time at which the session ends, in seconds since 1970.
-    pub(super) fn expires_at(&mut self, expires: u64) {
-        self.expires = Some(expires);
+    /// Takes the time at which the session ends.
+    pub(super) fn expires_at(&mut self, expires: Option<Instant>) {
+        self.expires = expires;
         self.schedule_refresh();
     }
 
@@ -161,7 +168,7 @@ impl Session {
     pub(super) fn schedule_refresh(&mut self) {
         self.refresh = None;
         let Some(expires) = self.expires else { return };
-        let left = Duration::from_secs(expires).saturating_sub(self.target.clock.unix());
+        let left = expires.saturating_duration_since(self.target.clock.now());
         if left < Duration::from_secs(1) || self.target.token.is_none() {
             return;
         }
@@ -185,13 +192,13 @@ impl Session {
         }
     }
 
-    /// Closes the connection with 1000, and waits up to 5 s for the server's confirmation.
+    /// Closes the connection with 1000, or answers the close frame of the server, and waits up to 5 s for the end.
     pub(super) async fn close(mut self) {
         let close = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
         let closing = async {
-            if self.socket.close(Some(close)).await.is_ok() {
-                while let Some(Ok(_)) = self.socket.next().await {}
-            }
+            // Fails if the server has closed the connection. The reads send the answer.
+            let _ = self.socket.close(Some(close)).await;
+            while let Some(Ok(_)) = self.socket.next().await {}
         };
         // A server that does not answer loses the connection.
         let _ = self.target.clock.timeout(CLOSE_TIMEOUT, closing).await;

@@ -2,6 +2,7 @@
 
 use comms_core::{Error, ErrorKind};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
 use crate::support::{Server, start};
 
@@ -122,4 +123,20 @@ async fn a_dropped_stream_closes_the_connection() {
     drop(client.events);
     assert_eq!(peer.closed().await, Some(1000));
     client.client.close().await;
+}
+
+#[tokio::test]
+async fn the_close_frame_of_the_server_is_answered() {
+    for (code, has_welcome) in [(4408, true), (4403, true), (1001, false)] {
+        let server = Server::start().await;
+        let mut client = start(&server, |builder| builder);
+        let mut peer = server.accept().await;
+        if has_welcome {
+            peer.welcome("a:1:0:m", None).await;
+            client.items(2).await;
+        }
+        let frame = CloseFrame { code: CloseCode::from(code), reason: "why".into() };
+        peer.socket.close(Some(frame)).await.unwrap();
+        assert_eq!(peer.closed().await, Some(code));
+    }
 }

@@ -44,6 +44,26 @@ async fn the_token_is_refreshed_before_the_session_expires() {
     assert!(client.clock.unix().as_secs() >= now + 540);
 }
 
+#[tokio::test]
+async fn the_relative_end_of_a_session_counts() {
+    let server = Server::start().await;
+    let mut client = start(&server, |builder| builder);
+    let mut peer = server.accept().await;
+    // Absolute, the session would have ended long ago.
+    peer.send(
+        json!({"type": "welcome", "session": "s", "ping_seconds": 3600, "expires": 1, "expires_in": 600}),
+    )
+    .await;
+    client.items(1).await;
+    for _ in 0..2 {
+        client.clock.advance(Duration::from_secs(540));
+        assert_eq!(peer.next().await, json!({"type": "refresh", "token": "t"}));
+        peer.send(json!({"type": "refreshed", "expires": 1, "expires_in": 600})).await;
+        peer.send(json!({"type": "unsubscribed", "topic": "a"})).await;
+        client.items(1).await;
+    }
+}
+
 /// Moves the clock in steps until the client sends `frame`.
 async fn advance_until(
     clock: &comms_core::clock::Clock,
@@ -72,6 +92,35 @@ async fn a_silent_server_is_pinged_and_then_given_up() {
     let (_, reason) = client.disconnected().await;
     assert!(reason.to_string().contains("two ping intervals"), "{reason}");
     assert_eq!(server.accept().await.query, "cursor=a:1:0:m");
+}
+
+/// A process that was suspended, for example, reads late.
+#[tokio::test]
+async fn a_late_timer_does_not_end_a_connection_that_was_not_pinged() {
+    let server = Server::start().await;
+    let mut client = start(&server, |builder| builder);
+    let mut peer = server.accept().await;
+    peer.welcome("a:1:0:m", None).await;
+    client.items(2).await;
+    client.clock.advance(Duration::from_secs(60));
+    assert!(matches!(peer.message().await, Message::Ping(_)));
+    peer.event("a", 1).await;
+    assert_eq!(client.event().await.offset, Some(1));
+}
+
+#[tokio::test]
+async fn an_overdue_timer_does_not_beat_an_event_that_has_arrived() {
+    let server = Server::start().await;
+    let mut client = start(&server, |builder| builder.queue_items(1));
+    let mut peer = server.accept().await;
+    peer.welcome("a:1:0:m", None).await;
+    assert_eq!(client.items(1).await, ["connected"]);
+    // The queue is full: the client does not read this event before the next item is taken.
+    peer.event("a", 1).await;
+    peer.event("a", 2).await;
+    assert_eq!(client.items(1).await, ["subscribed a"]);
+    client.clock.advance(Duration::from_secs(60));
+    assert_eq!(client.items(2).await, ["event a 1", "event a 2"]);
 }
 
 #[tokio::test]

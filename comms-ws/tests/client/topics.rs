@@ -1,6 +1,11 @@
 //! Topics at run time, and the content of events.
 
-use comms_core::ErrorKind;
+use std::time::Duration;
+
+use comms_core::{
+    ErrorKind,
+    resilience::{Backoff, Jitter},
+};
 use comms_ws::{Filter, client::Subscription};
 use serde_json::json;
 
@@ -72,4 +77,34 @@ async fn the_content_of_an_event_is_parsed_on_demand() {
     assert_eq!(event.key.as_deref(), Some("order/7"));
     assert_eq!(event.time.as_deref(), Some("2026-11-21T07:00:00.123Z"));
     assert_eq!(event.traceparent.as_deref(), Some("00-1-2-01"));
+}
+
+#[tokio::test]
+async fn a_topic_whose_permission_could_not_be_looked_up_is_subscribed_again_after_a_growing_wait() {
+    let server = Server::start().await;
+    let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).unwrap();
+    let mut client = start(&server, |builder| {
+        builder.topic("news").backoff(backoff.with_jitter(Jitter::Ratio(0.0)).unwrap())
+    });
+    let mut peer = server.accept().await;
+    peer.welcome("a:1:0:m", None).await;
+    client.items(2).await;
+    for (n, wait) in [(1, 1), (2, 2), (3, 4), (4, 1)] {
+        if n == 4 {
+            peer.send(json!({"type": "subscribed", "topic": "news", "cursor": "news:1:5:m"})).await;
+            assert_eq!(client.items(1).await, ["subscribed news"]);
+        }
+        peer.send(json!({"type": "error", "code": "unavailable", "detail": "news"})).await;
+        peer.event("a", n).await;
+        assert_eq!(client.event().await.offset, Some(n));
+        client.clock.advance(Duration::from_secs(wait) - Duration::from_millis(1));
+        client.client.unsubscribe("other").await.unwrap();
+        assert_eq!(peer.next().await["topic"], "other", "not before its time");
+        client.clock.advance(Duration::from_millis(1));
+        let mut frame = json!({"type": "subscribe", "topic": "news"});
+        if n == 4 {
+            frame["cursor"] = json!("news:1:5:m");
+        }
+        assert_eq!(peer.next().await, frame);
+    }
 }

@@ -145,6 +145,34 @@ test("a silent server is pinged and then given up", async (t) => {
   assert.equal((await server.peer()).query, "cursor=a:1:0:m~2");
 });
 
+test("the late timers of a hidden page do not end a healthy connection", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server);
+  const peer = await server.peer();
+  peer.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  for (const offset of [1, 2, 3]) {
+    client.clock.jump(60_000);
+    assert.deepEqual(await peer.frame(), { type: "ping" });
+    peer.event("a", offset);
+    await client.items(1);
+  }
+  client.clock.jump(60_000);
+  assert.deepEqual(await peer.frame(), { type: "ping" });
+  // A page that was frozen: its timers run before the answer is read.
+  client.clock.jump(60_000);
+  peer.event("a", 4);
+  await client.items(1);
+  client.clock.jump(1000);
+  assert.equal(client.events.state, "open");
+  client.clock.jump(60_000);
+  assert.deepEqual(await peer.frame(), { type: "ping" });
+  client.clock.jump(60_000);
+  assert.equal(client.events.state, "open");
+  client.clock.jump(60_000);
+  assert.match((await client.retry()).error.message, /two ping intervals/);
+});
+
 test("a server without welcome is given up at the time limit", async (t) => {
   const server = await Server.start(t);
   const client = new Client(t, server, { connectTimeout: 3000 });
@@ -186,6 +214,114 @@ test("the token is refreshed in the session, and again after a refusal", async (
   peer.send({ type: "refreshed", expires: expires + 600 });
   await until("the refresh of the next token", () => (client.clock.advance(1000), client.hints.length === 4));
   assert.ok(client.clock.now() > now + 100_000);
+});
+
+test("the relative end of a session counts, whatever the clock of the page", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server);
+  const peer = await server.peer();
+  peer.welcome([], { ping_seconds: 3600, expires: 1, expires_in: 600 });
+  await client.state("open");
+  client.clock.advance(539_000);
+  client.clock.set(3_600_000);
+  assert.equal(client.hints.length, 1);
+  client.clock.advance(1_000);
+  assert.deepEqual(await peer.frame(), { type: "refresh", token: "token-2" });
+  peer.send({ type: "refreshed", expires: 1, expires_in: 600 });
+  peer.send({ type: "later", topic: "a" });
+  peer.send({ type: "unsubscribed", topic: "a" });
+  await client.items(1);
+  client.clock.advance(539_000);
+  assert.equal(client.hints.length, 2);
+  client.clock.advance(1_000);
+  assert.deepEqual(await peer.frame(), { type: "refresh", token: "token-3" });
+});
+
+test("a new token is asked for once in 5 minutes, until the server accepts one", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server);
+  let peer = await server.peer();
+  peer.welcome();
+  await client.state("open");
+  for (const hint of [true, false, false]) {
+    peer.socket.close(4401);
+    await client.retry();
+    peer = await server.peer();
+    assert.equal(client.hints.at(-1), hint);
+  }
+  // The new token may have expired since then.
+  client.clock.jump(300_000);
+  await client.retry(); // the time limit for opening
+  peer = await server.peer();
+  assert.equal(client.hints.at(-1), false, "no refusal");
+  peer.socket.close(4401);
+  await client.retry();
+  peer = await server.peer();
+  assert.equal(client.hints.at(-1), true);
+  peer.welcome();
+  await client.state("open");
+  peer.socket.close(4401);
+  await client.retry();
+  await server.peer();
+  assert.equal(client.hints.at(-1), true);
+});
+
+test("an outage does not ask for new tokens, as far as the browser shows the cause", async (t) => {
+  const server = await Server.start(t);
+  server.status = 503;
+  const client = new Client(t, server);
+  for (let n = 0; n < 5; n++) await client.retry();
+  await until("six tokens", () => client.hints.length === 6);
+  assert.deepEqual(new Set(client.hints), new Set([false]));
+  // The page has no event streams: nothing else shows that the token was refused.
+  const other = new Client(t, server, { EventSource: null });
+  for (let n = 0; n < 4; n++) await other.retry();
+  await until("five tokens", () => other.hints.length === 5);
+  assert.deepEqual(other.hints, [false, false, true, false, false]);
+});
+
+test("a token source that fails is asked for a new token again", async (t) => {
+  const server = await Server.start(t);
+  const hints = [];
+  const token = async ({ refused }) => {
+    if (hints.push(refused) === 2) throw new Error("away");
+    return "t";
+  };
+  const client = new Client(t, server, { token });
+  (await server.peer()).socket.close(4401);
+  await client.retry();
+  assert.equal((await client.retry()).error.message, "away");
+  await server.peer();
+  assert.deepEqual(hints, [false, true, true]);
+});
+
+test("a topic whose permission could not be looked up is subscribed again after a growing wait", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server, { topics: ["news"] });
+  const peer = await server.peer();
+  const unavailable = async () => {
+    peer.send({ type: "error", code: "unavailable", detail: "news" });
+    peer.event("a", (offset += 1));
+    await client.items(1);
+  };
+  let offset = 0;
+  peer.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  for (const wait of [250, 500, 1000]) {
+    await unavailable();
+    client.clock.advance(wait - 1);
+    assert.equal(peer.unread, 0);
+    client.clock.advance(1);
+    assert.deepEqual(await peer.frame(), { type: "subscribe", topic: "news" });
+  }
+  peer.send({ type: "subscribed", ...topic("news:1:0:m") });
+  assert.deepEqual(await client.items(1), ["subscribed news"]);
+  await unavailable();
+  client.clock.advance(250);
+  assert.deepEqual(await peer.frame(), { type: "subscribe", topic: "news", cursor: "news:1:0:m" });
+  await unavailable();
+  client.events.close();
+  assert.equal(client.clock.timers, 0);
 });
 
 test("a token source that fails is called again, unless the failure is final", async (t) => {

@@ -157,3 +157,154 @@ test("a client without a token opens a stream without a ticket", async (t) => {
   assert.equal(stream.query, "");
   assert.deepEqual(server.requests, ["ws", "ws", "sse"]);
 });
+
+test("a silent stream is given up, once the server has sent a ping on it", async (t) => {
+  const { client, server, stream } = await fallBack(t);
+  stream.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  client.clock.advance(100_000); // an older server, whose pings are comments
+  assert.equal(client.events.state, "open");
+  for (const offset of [1, 2]) {
+    stream.send({ type: "ping" });
+    stream.event("a", offset);
+    await client.items(1);
+    client.clock.advance(19_999);
+    assert.equal(client.events.state, "open");
+  }
+  client.clock.advance(1_001);
+  assert.match((await client.retry()).error.message, /two ping intervals/);
+  assert.equal((await server.stream()).query, "ticket=ticket-2&cursor=a:1:0:m~2");
+  await stream.closed;
+});
+
+test("the late timers of a hidden page do not end a healthy stream", async (t) => {
+  const { client, stream } = await fallBack(t);
+  stream.welcome([topic("a:1:0:m")]);
+  stream.send({ type: "ping" });
+  await client.items(1);
+  for (const offset of [1, 2]) {
+    client.clock.jump(60_000);
+    stream.event("a", offset);
+    await client.items(1);
+    client.clock.jump(1_000);
+    assert.equal(client.events.state, "open");
+  }
+});
+
+test("WebSockets that a proxy closes before `welcome` are blocked, whatever its code", async (t) => {
+  for (const code of [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011]) {
+    const server = await Server.start(t);
+    const client = new Client(t, server);
+    for (let n = 0; n < 2; n++) {
+      (await server.peer()).socket.close(code);
+      assert.equal((await client.retry()).error.code, code);
+    }
+    (await server.stream()).welcome();
+    await client.state("open");
+    client.events.close();
+  }
+});
+
+test("nothing of the trial of a WebSocket ends the stream", async (t) => {
+  let failure = null;
+  const token = async () => {
+    if (failure) throw failure;
+    return "t";
+  };
+  const { client, server, stream } = await fallBack(t, { token, connectTimeout: 1e9 });
+  stream.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  server.isBlocked = false;
+  let offset = 0;
+  const trials = [
+    ...[1002, 1009, 4401, 4403].map((code) => (peer) => peer.socket.close(code)),
+    (peer) => peer.welcome([topic("a:1:9:m", { recovered: true }), { topic: "b", cursor: "?" }]),
+    (peer) => peer.send([]),
+  ];
+  for (const fail of trials) {
+    const timers = client.clock.timers;
+    client.clock.advance(300_000);
+    const peer = await server.peer();
+    fail(peer);
+    await peer.closed;
+    await until("the plan of the next trial", () => client.clock.timers === timers);
+    stream.event("a", (offset += 1));
+    assert.deepEqual(await client.items(1), [`event a ${offset}`]);
+  }
+  failure = Object.assign(new Error("logged out"), { isFinal: true });
+  client.clock.advance(300_000);
+  await until("the plan of the next trial", () => client.clock.timers === 1);
+  stream.event("a", (offset += 1));
+  assert.deepEqual(await client.items(1), [`event a ${offset}`]);
+  assert.deepEqual([client.events.state, client.events.transport], ["open", "sse"]);
+});
+
+test("the trial of a WebSocket gives way to a stream with other topics, and to a drain", async (t) => {
+  const { client, server, stream } = await fallBack(t, { connectTimeout: 1e9 });
+  stream.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  server.isBlocked = false;
+  client.clock.advance(300_000);
+  const trial = await server.peer();
+  client.events.subscribe("b");
+  client.clock.advance(20);
+  await trial.closed;
+  const second = await server.stream();
+  assert.equal(second.query, "ticket=ticket-2&topic=b&cursor=a:1:0:m");
+  second.welcome([topic("a:1:0:m", { recovered: true }), topic("b:1:0:m")]);
+  await client.items(2);
+  client.clock.advance(300_000);
+  const other = await server.peer();
+  second.send({ type: "drain", retry_ms: 500 });
+  second.event("a", 1);
+  await client.items(1);
+  client.clock.advance(500);
+  await other.closed;
+  (await server.stream()).welcome([topic("a:1:1:m", { recovered: true }), topic("b:1:0:m", { recovered: true })]);
+  assert.deepEqual(await client.items(2), ["recovered a", "recovered b"]);
+});
+
+test("a stream that ends during the trial of a WebSocket is opened again", async (t) => {
+  const { client, server, stream } = await fallBack(t, { connectTimeout: 1e9 });
+  stream.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  server.isBlocked = false;
+  client.clock.advance(300_000);
+  const trial = await server.peer();
+  stream.end();
+  await client.retry();
+  await trial.closed;
+  assert.equal((await server.stream()).query, "ticket=ticket-2&cursor=a:1:0:m");
+});
+
+test("the URL of a stream has a limit", async (t) => {
+  const topics = Array.from({ length: 60 }, (_, n) => `${String(n).padStart(2, "0")}${"x".repeat(58)}`);
+  const cursor = topics.map((topic) => `${topic}:1:5:${"m".repeat(22)}`).join();
+  const { client, stream } = await fallBack(t, { topics, cursor });
+  const tokens = stream.query.split("cursor=")[1].split(",");
+  assert.ok(tokens.length > 10 && tokens.length < 40, String(tokens.length));
+  assert.ok(stream.query.length + client.events.cursor.length > 7000 && stream.query.length <= 7000);
+  assert.equal(stream.query.split("topic=").length - 1, 60);
+  stream.welcome(topics.map((one, n) => topic(`${one}:1:9:m`, n < tokens.length ? { recovered: true } : {})));
+  const items = await client.items(60);
+  assert.equal(items.filter((item) => item.startsWith("missed")).length, 60 - tokens.length);
+  // The topics alone do not fit.
+  const many = Array.from({ length: 100 }, (_, n) => `${n}${"x".repeat(98)}`);
+  const server = await Server.start(t);
+  server.isBlocked = true;
+  const other = new Client(t, server, { topics: many });
+  await other.retry();
+  await other.retry();
+  assert.match((await other.state("failed")).error.message, /7000 characters/);
+});
+
+test("a topic of a stream whose permission could not be looked up gets another stream", async (t) => {
+  const { client, server, stream } = await fallBack(t, { topics: ["news"] });
+  stream.welcome([topic("a:1:0:m")]);
+  stream.send({ type: "error", code: "unavailable", detail: "news" });
+  stream.event("a", 1);
+  await client.items(2);
+  client.clock.advance(250);
+  client.clock.advance(20);
+  assert.equal((await server.stream()).query, "ticket=ticket-2&topic=news&cursor=a:1:0:m~1");
+});

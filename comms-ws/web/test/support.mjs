@@ -28,11 +28,14 @@ export async function until(what, test) {
 }
 
 export class Clock {
-  #now = 1_000_000;
+  #now = 0;
+  #unix = 1_000_000;
   #timers = new Map();
   #next = 1;
 
-  now = () => this.#now;
+  /** The time since 1970. */
+  now = () => this.#unix + this.#now;
+  monotonic = () => this.#now;
   setTimeout = (call, wait = 0) => {
     const id = this.#next++;
     this.#timers.set(id, { at: this.#now + wait, call });
@@ -55,6 +58,17 @@ export class Clock {
       due[1].call();
     }
     this.#now = end;
+  }
+
+  /** Moves the clock, and only then calls the timers that are due: those of a page that was frozen or is hidden. */
+  jump(by) {
+    this.#now += by;
+    this.advance(0);
+  }
+
+  /** Sets the time since 1970 forward, and no other time. */
+  set(by) {
+    this.#unix += by;
   }
 }
 
@@ -229,10 +243,10 @@ export class Client {
   hints = [];
 
   constructor(t, server, options = {}) {
-    const { now, setTimeout, clearTimeout } = this.clock;
+    const { now, monotonic, setTimeout, clearTimeout } = this.clock;
     const token = ({ refused }) => `token-${this.hints.push(refused)}`;
     this.events = new CommsEvents(server.url, {
-      token, now, setTimeout, clearTimeout, random: () => 0.5, ...this.page, ...options,
+      token, now, monotonic, setTimeout, clearTimeout, random: () => 0.5, ...this.page, ...options,
     });
     this.#on("event", ({ topic, offset }) => `event ${topic} ${offset ?? "-"}`);
     this.#on("missed", ({ topic, reason }) => `missed ${topic} ${reason}`);

@@ -30,6 +30,7 @@ for (const { name, wanted, cursor, steps } of cases) {
       if ("query" in step) assert.equal(topics.query(), step.query, `step ${n}`);
       const { items, frames } = step.receive ? receive(topics, step.receive) : { items: [], frames: [] };
       if (step.subscribe) frames.push(topics.subscribe(step.subscribe));
+      if (step.resubscribe) frames.push(...topics.resubscribe());
       if (step.unsubscribe) frames.push(topics.unsubscribe(step.unsubscribe));
       frames.sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
       assert.deepEqual(items.map(text), step.items ?? [], `step ${n}`);
@@ -77,4 +78,25 @@ test("topics that make the query too long are subscribed by frames", () => {
   const asked = query.split("topic=").length - 1;
   const { frames } = topics.welcome({ topics: wanted.slice(0, asked).map((topic) => ({ topic })) });
   assert.equal(asked + frames.length, 100);
+});
+
+test("a malformed `welcome` changes nothing", () => {
+  const topics = new Topics(["n"], "a:1:2:m,n:1:3:m");
+  topics.query();
+  assert.throws(() => topics.welcome({ session: "s", topics: [{ topic: "a", cursor: "a:1:9:m" }, topicWith("?")] }));
+  assert.equal(topics.cursor, "a:1:2:m,n:1:3:m");
+});
+
+test("a query that would be too long has fewer tokens, and is an error without room for its topics", () => {
+  const topics = new Topics(["x", "y"], "a:1:2:m,x:1:3:m,y:1:4:m");
+  const all = "topic=x&topic=y&cursor=a:1:2:m,x:1:3:m,y:1:4:m";
+  assert.equal(topics.query(true, all.length), all);
+  assert.equal(topics.query(true, all.length - 1), "topic=x&topic=y&cursor=a:1:2:m,x:1:3:m");
+  assert.equal(topics.query(true, 20), "topic=x&topic=y");
+  assert.throws(() => topics.query(true, 14), (error) => error.isFinal && /7000 characters/.test(error.message));
+  const given = [{ topic: "x", cursor: "x:1:9:m" }, { topic: "y", cursor: "y:1:4:m", recovered: true }];
+  assert.deepEqual(topics.welcome({ session: "s", topics: given }, true).items.map(text).slice(0, 2), [
+    "missed x history",
+    "recovered y",
+  ]);
 });

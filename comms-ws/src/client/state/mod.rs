@@ -1,7 +1,7 @@
 //! The topics of the client: what the application wants, where the client stands, and what each frame changes. No
 //! input or output.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use comms_core::Error;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -43,6 +43,10 @@ pub(super) struct State {
     joined: HashSet<String>,
     /// The topics whose offsets are not contiguous by design.
     sparse: HashSet<String>,
+    /// The topics whose permission the server could not look up.
+    unavailable: BTreeSet<String>,
+    /// The places of the cursor whose topics the last `welcome` left out.
+    dropped: HashMap<String, Place>,
 }
 
 impl State {
@@ -50,8 +54,8 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        let (unwanted, asked, own, joined, sparse) = Default::default();
-        Self { places, wanted, granted, unwanted, asked, own, joined, sparse }
+        let (unwanted, asked, own, joined, sparse, unavailable, dropped) = Default::default();
+        Self { places, wanted, granted, unwanted, asked, own, joined, sparse, unavailable, dropped }
     }
 
     /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted
@@ -103,6 +107,7 @@ impl State {
         self.own = session_topic(session);
         self.sparse.clear();
         self.joined.clear();
+        self.unavailable.clear();
         self.unwanted.retain(|topic| given.contains(topic));
         for topic in topics {
             if !self.unwanted.contains(&topic.topic) {
@@ -111,9 +116,10 @@ impl State {
         }
         let wanted = &self.wanted;
         let lost = self.places.extract_if(|topic, _| !given.contains(topic) && !wanted.contains_key(topic));
-        out.extend(
-            lost.map(|(topic, _)| Entry::new(Item::Unsubscribed { topic, reason: Some("forbidden".into()) })),
-        );
+        self.dropped = lost.collect();
+        out.extend(self.dropped.keys().map(|topic| {
+            Entry::new(Item::Unsubscribed { topic: topic.clone(), reason: Some("forbidden".into()) })
+        }));
         let unsubscribe = self.unwanted.iter().map(|topic| ClientFrame::Unsubscribe { topic }.encode());
         let is_joined = |topic| given.contains(topic) || self.asked.contains(topic);
         let rest = self.wanted.values().filter(|one| one.has_filter() || !is_joined(&one.topic));
@@ -147,6 +153,8 @@ impl State {
         self.wanted.remove(topic);
         self.joined.remove(topic);
         self.places.remove(topic);
+        self.unavailable.remove(topic);
+        self.dropped.remove(topic);
     }
 
     /// Takes a frame about a topic; others have no effect. `bytes` is the length of the frame.
@@ -170,6 +178,7 @@ impl State {
                 }
                 out.push_back(Entry::new(Item::Unsubscribed { topic, reason }));
             }
+            ServerFrame::Error { code, detail } if code == "unavailable" => self.postpone(detail),
             ServerFrame::Error { code, detail } => {
                 let is_refusal = matches!(code.as_str(), "forbidden" | "too_many_topics");
                 // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
@@ -261,6 +270,8 @@ fn parse(cursor: Option<String>) -> Result<Option<Token>, Error> {
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
+
+mod unavailable;
 
 #[cfg(test)]
 mod tests;

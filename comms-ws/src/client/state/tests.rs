@@ -31,6 +31,8 @@ struct Step {
     subscribe: Option<Wanted>,
     unsubscribe: Option<String>,
     #[serde(default)]
+    resubscribe: bool,
+    #[serde(default)]
     items: Vec<String>,
     #[serde(default)]
     sent: Vec<Value>,
@@ -90,6 +92,9 @@ impl State {
             sent = self.receive(&frame, &mut out).unwrap();
         }
         sent.extend(step.subscribe.map(|wanted| self.subscribe(wanted.into())));
+        if step.resubscribe {
+            sent.extend(self.resubscribe());
+        }
         sent.extend(step.unsubscribe.map(|topic| self.unsubscribe(&topic)));
         let mut sent: Vec<Value> = sent.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         sent.sort_by_key(Value::to_string);
