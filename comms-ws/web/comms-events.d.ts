@@ -83,8 +83,8 @@ export interface MissedDetail {
 }
 
 /**
- * A subscription has changed. `refused`: the client does not ask for the topic again. A topic whose permission the server
- * could not look up is not refused: the client subscribes to it again after the wait of `Options.backoff`.
+ * A subscription has changed. `refused`: the client does not ask for the topic again. A topic whose permission the
+ * server could not look up is not refused: the client subscribes to it again after the wait of `Options.backoff`.
  */
 export interface TopicDetail {
   topic: string;

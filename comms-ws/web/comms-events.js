@@ -832,9 +832,10 @@ export class CommsEvents extends EventTarget {
     this.#enter("open", { session: frame.session });
     frames.forEach((one) => connection.send(one));
     this.#emit(items);
-    if (isSse && connection.version !== this.#topics.version) this.#replace();
-    if (isSse) this.#tryLater();
-    else this.#env.clearTimeout(this.#probeTimer);
+    this.#env.clearTimeout(this.#probeTimer);
+    if (!isSse || this.#isEnded) return; // a listener may have closed the client
+    if (connection.version !== this.#topics.version) this.#replace();
+    this.#tryLater();
   }
 
   /** Tries a WebSocket from time to time while an event stream is in use. */
@@ -886,7 +887,7 @@ export class CommsEvents extends EventTarget {
     else return;
     if (failure === null || this.#isEnded) return;
     if (wasCurrent) this.#abandonTrial();
-    if (connection.isTrial) {
+    if (connection.isTrial && !wasCurrent) {
       // The event stream stays in use.
       this.#blocked = BLOCKED_AFTER;
       return this.#tryLater();
@@ -905,9 +906,9 @@ export class CommsEvents extends EventTarget {
   }
 
   /**
-   * Decides whether the next token must be a new one. A new token may be refused too, and every client would overload
-   * the token source. A browser does not show that a WebSocket was refused with 401. After `BLOCKED_AFTER` of these, the
-   * ticket of an event stream shows it, and without one the token is taken to be the cause.
+   * Decides whether the next token must be a new one. A new token may be refused too: without `REPLACE_INTERVAL`, all
+   * clients together would overload the token source. A browser does not show that a WebSocket was refused with 401.
+   * After `BLOCKED_AFTER` of these, the ticket of an event stream shows it, and without one the token is suspected.
    */
   #judgeToken({ transport, refused, hasToken, isWelcome }, { code }) {
     if (!hasToken) return; // the token source has failed: what it should know has not changed

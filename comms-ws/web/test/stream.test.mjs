@@ -39,6 +39,9 @@ test("after two WebSockets that cannot be opened, the events come over SSE, and 
   assert.deepEqual(await client.items(2), ["recovered news", "event news 3"]);
   assert.equal(client.events.transport, "ws");
   await stream.closed;
+  peer.socket.terminate();
+  await client.retry();
+  assert.equal((await server.peer()).query, "topic=news&cursor=news:1:2:m~3");
 });
 
 test("a stream that ends is opened again with a new ticket and the cursor", async (t) => {
