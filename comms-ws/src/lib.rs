@@ -75,6 +75,7 @@
 //! | `client` | the client in Rust; the folder `web` of this crate has one for browsers, without dependencies |
 //! | `client-tls` | `wss` URLs for the client; the application installs the provider of rustls |
 //! | `redis` | `backplane::Redis`: the hubs of several nodes, and the history, on Redis |
+//! | `testing` | an echo of WebSocket frames, for the tests of this crate |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backplane;
