@@ -13,8 +13,9 @@ use super::{
     grant::Session,
     join::{Join, Start},
     membership::Membership,
-    permission::{FORBIDDEN, Wanted, look_up},
+    permission::{FORBIDDEN, TOPIC_LIMIT, Wanted, look_up, shown},
     rate::Rate,
+    welcome::welcome,
 };
 use crate::{
     close::Close,
@@ -22,14 +23,12 @@ use crate::{
     cursor::{self, Places},
     feed::PAGE_BYTES,
     hub::{registry::Admission, state::HubState},
-    protocol::{ClientFrame, End, JoinedTopic, ServerFrame},
+    protocol::{ClientFrame, End, ServerFrame},
     topic::Filter,
 };
 
 /// The number of malformed frames at which the session is closed.
 const MALFORMED_LIMIT: u32 = 10;
-/// The maximum length of a topic name in bytes.
-const TOPIC_LIMIT: usize = 256;
 /// The time limit of the check of a token.
 const AUTHENTICATION_LIMIT: Duration = Duration::from_secs(5);
 
@@ -222,8 +221,7 @@ impl Client {
         }
         let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic).await };
         if let Some(code) = refusal {
-            let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
-            return self.send(&ServerFrame::Error { code, detail });
+            return self.send(&ServerFrame::Error { code, detail: shown(&topic) });
         }
         let places = cursor
             .map(|cursor| cursor::read(&self.hub.env.cursor_keys, &cursor, self.hub.env.config.max_topics));
@@ -304,40 +302,6 @@ impl Drop for Client {
 #[must_use]
 pub fn session_topic(session: &str) -> String {
     format!("session/{session}")
-}
-
-/// Sends the welcome frame, and joins the first topics of a session.
-async fn welcome(
-    hub: Arc<HubState>,
-    connection: Arc<Connection>,
-    topics: Vec<Wanted>,
-    mut refused: Vec<(&'static str, String)>,
-) {
-    // The pages of all topics wait together until the welcome frame is sent.
-    let page = PAGE_BYTES / topics.len().max(1);
-    let begin = topics.into_iter().map(|wanted| wanted.begin(hub.clone(), page));
-    let mut joins: Vec<Join> = Vec::new();
-    for begun in futures_util::future::join_all(begin).await {
-        match begun {
-            Ok(join) => joins.extend(join),
-            Err(refusal) => refused.push(refusal),
-        }
-    }
-    let joined: Vec<JoinedTopic> = joins.iter().map(Join::joined).collect();
-    let end = End::at(connection.peer.expires(), hub.env.clock.unix().as_secs());
-    let frame = ServerFrame::Welcome {
-        session: &connection.peer.name.to_string(),
-        topics: &joined,
-        ping_seconds: hub.env.config.ping_interval.as_secs(),
-        end,
-    };
-    connection.send(Item::with_cursors(&frame, &joined));
-    for (code, topic) in refused {
-        let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
-        connection.send(Item::control(&ServerFrame::Error { code, detail }));
-    }
-    // At the same time, so that a topic with a backlog does not hold the others up.
-    futures_util::future::join_all(joins.into_iter().map(Join::finish)).await;
 }
 
 fn start_of(places: &Places, topic: &str) -> Start {

@@ -6,6 +6,7 @@
 //! - `rate.rs`: the limit on the rate of frames.
 //! - `permission.rs`: the permission for a topic.
 //! - `membership.rs`: the session as a member of a topic.
+//! - `welcome.rs`: the first frame of a session, and its first topics.
 //! - `join.rs`: how a session joins a topic, with what its client has missed.
 //! - `link.rs`: what a transport drives.
 
@@ -17,6 +18,7 @@ mod link;
 mod membership;
 mod permission;
 mod rate;
+mod welcome;
 
 pub(crate) use authenticate::Authenticate;
 pub use client::session_topic;

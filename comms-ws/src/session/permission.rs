@@ -9,12 +9,19 @@ use super::{
 };
 use crate::{hub::state::HubState, topic::Filter};
 
+/// The maximum length of a topic name in bytes.
+pub(super) const TOPIC_LIMIT: usize = 256;
 /// The error code of a topic that the session does not allow.
 pub(super) const FORBIDDEN: &str = "forbidden";
 /// The error code of a topic whose permission could not be looked up.
 const UNAVAILABLE: &str = "unavailable";
 /// The time limit of the look-up.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// Returns the part of a topic that an error shows.
+pub(super) fn shown(topic: &str) -> &str {
+    &topic[..topic.floor_char_boundary(TOPIC_LIMIT)]
+}
 
 /// Looks up whether `session` allows `topic`, within the time limit. Returns the error code if it does not:
 /// `unavailable` if the look-up failed, so that the client asks again.
