@@ -5,11 +5,16 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Error, telemetry::LogLimit};
+use comms_core::{Error, resilience::Backoff, telemetry::LogLimit};
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{backplane::Backplane, environment::Environment, shard::Shard};
+use crate::{
+    backplane::{Backplane, History, Position, Retention},
+    environment::Environment,
+    shard::Shard,
+    topic::Topic,
+};
 
 /// The maximum number of readings of the history at a time, so that many clients that reconnect together do not overload
 /// the server of the backplane.
@@ -21,7 +26,9 @@ const ACCESS_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Fanout {
     pub(crate) env: Arc<Environment>,
     pub(crate) backplane: Arc<dyn Backplane>,
-    pub(crate) reads: Semaphore,
+    reads: Semaphore,
+    /// The waits before a failed access to the backplane is repeated.
+    pub(crate) backoff: Backoff,
     /// Created with the first session, because the tasks of the shards need a runtime.
     shards: OnceLock<Vec<Arc<Shard>>>,
     /// The tasks of the hub: flushers, the watch, repairs and joins.
@@ -31,10 +38,10 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
-    pub(crate) fn new(env: Arc<Environment>, backplane: Arc<dyn Backplane>) -> Self {
+    pub(crate) fn new(env: Arc<Environment>, backplane: Arc<dyn Backplane>, backoff: Backoff) -> Self {
         let (reads, shards) = (Semaphore::new(MAX_READS), OnceLock::new());
         let (tasks, stop, warnings) = Default::default();
-        Self { env, backplane, reads, shards, tasks, stop, warnings }
+        Self { env, backplane, reads, backoff, shards, tasks, stop, warnings }
     }
 
     /// Starts the flushers and `task`, once.
@@ -72,11 +79,32 @@ impl Fanout {
         }
     }
 
-    /// Awaits an access to the backplane, at most 5 seconds, so that one that never ends holds nothing up for ever.
+    /// Starts the delivery of `topic`, see [`Backplane::subscribe`].
     ///
     /// # Errors
-    /// Returns the error of the backplane, or `Indeterminate` at the limit.
-    pub(crate) async fn access<T>(&self, access: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    /// Returns the error of the backplane, or `Indeterminate` after 5 seconds.
+    pub(crate) async fn subscribe(&self, topic: &Topic) -> Result<Option<Position>, Error> {
+        self.access(self.backplane.subscribe(&topic.name, topic.options.history)).await
+    }
+
+    /// Reads the history of `topic` after `since`, see [`Backplane::history`]. At most 64 readings run at a time.
+    ///
+    /// # Errors
+    /// Returns the error of the backplane, or `Indeterminate` after 5 seconds.
+    pub(crate) async fn history(
+        &self,
+        topic: &Topic,
+        retention: Retention,
+        since: Position,
+        max_bytes: usize,
+    ) -> Result<History, Error> {
+        // The semaphore is never closed.
+        let _permit = self.reads.acquire().await;
+        self.access(self.backplane.history(&topic.name, retention, since, max_bytes)).await
+    }
+
+    /// Awaits an access to the backplane, at most 5 seconds, so that one that never ends holds nothing up for ever.
+    async fn access<T>(&self, access: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.env
             .clock
             .timeout(ACCESS_LIMIT, access)

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use crate::{
     backplane::Position,
     cursor::{self, CursorKey},
-    message::{Encoding, Message},
+    message::{self, Encoding, Message},
     meters::Meters,
     protocol::{JoinedTopic, ServerFrame},
     topic::{SlowConsumer, Topic},
@@ -70,10 +70,7 @@ impl Item {
             Self::Control(text, _) => encoding.encode(text),
             Self::Raw(bytes) => bytes.clone(),
             Self::Missed(topic, position) => {
-                let cursor = position.map(|position| cursor::token(keys, &topic.name, position));
-                let frame =
-                    ServerFrame::Missed { topic: &topic.name, cursor: cursor.as_deref(), reason: "slow" };
-                encoding.encode(&frame.encode())
+                encoding.encode(&message::missed(topic, *position, "slow", keys).0)
             }
         }
     }

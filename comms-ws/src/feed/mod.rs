@@ -194,7 +194,7 @@ impl State {
         }
     }
 
-    /// Takes the messages of a reading of the history. Returns whether the topic is complete, or nobody needs it.
+    /// Takes the messages of a reading of the history. Returns whether the topic is complete, or all sessions have left it.
     fn mend(&mut self, fanout: &Arc<Fanout>, topic: &Arc<Topic>, read: History) -> bool {
         if self.is_closed {
             return true;
@@ -260,12 +260,7 @@ async fn repair(fanout: Arc<Fanout>, feed: Arc<Feed>, retention: Retention) {
     loop {
         fanout.room().await;
         let since = feed.lock().last.unwrap_or(Position { epoch: 0, offset: 0 });
-        let read = {
-            // The semaphore is never closed.
-            let _permit = fanout.reads.acquire().await;
-            fanout.access(fanout.backplane.history(&topic.name, retention, since, PAGE_BYTES)).await
-        };
-        let made_progress = match read {
+        let made_progress = match fanout.history(topic, retention, since, PAGE_BYTES).await {
             Ok(read) => {
                 let mut state = feed.lock();
                 if state.mend(&fanout, topic, read) {

@@ -1,6 +1,6 @@
 //! The life of a feed.
 
-use comms_core::clock::Clock;
+use comms_core::{clock::Clock, resilience::Backoff};
 
 use super::*;
 use crate::{
@@ -13,7 +13,7 @@ async fn a_feed_that_all_sessions_have_left_hands_out_nothing() {
     let clock = Clock::system();
     let keys = vec![CursorKey::random().unwrap()];
     let env = Arc::new(Environment::new(HubConfig::default(), clock.clone(), keys));
-    let fanout = Arc::new(Fanout::new(env, Arc::new(Memory::new(clock))));
+    let fanout = Arc::new(Fanout::new(env, Arc::new(Memory::new(clock)), Backoff::default()));
     let (feeds, at) = (Feeds::default(), Position { epoch: 1, offset: 1 });
     let first = feeds.enter("t", TopicOptions::default);
     feeds.leave("t", &*fanout.backplane);

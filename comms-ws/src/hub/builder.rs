@@ -1,8 +1,12 @@
 //! Builds a hub.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use comms_core::{Error, clock::Clock};
+use comms_core::{
+    Error,
+    clock::Clock,
+    resilience::{Backoff, Jitter},
+};
 
 use super::{Hub, state::HubState};
 use crate::{
@@ -88,8 +92,11 @@ impl HubBuilder {
             cursor_keys.push(CursorKey::random()?);
         }
         let backplane = backplane.unwrap_or_else(|| Arc::new(Memory::new(clock.clone())));
+        // The first wait for the backplane is 50 to 100 ms, and the longest 2.5 to 5 s.
+        let backoff = Backoff::new(Duration::from_millis(75), Duration::from_millis(3_750))?
+            .with_jitter(Jitter::Ratio(1.0 / 3.0))?;
         let env = Environment::new(config, clock, cursor_keys);
-        Ok(Hub(HubState::new(env, backplane, authenticate)))
+        Ok(Hub(HubState::new(env, backplane, backoff, authenticate)))
     }
 }
 

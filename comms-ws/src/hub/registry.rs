@@ -144,7 +144,7 @@ impl Admission {
         !slot.is_disconnected
     }
 
-    /// Counts the session for `principal`, who has authenticated.
+    /// Counts the session towards the limit of `principal`, whose token was verified.
     pub(crate) fn assign(&mut self, principal: &Arc<str>, config: &HubConfig) -> Result<(), Refusal> {
         let mut state = self.registry.lock();
         if is_full(&state.by_principal, principal, config.max_sessions_per_principal) {

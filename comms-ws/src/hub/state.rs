@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use comms_core::resilience::Backoff;
 
 use super::{
     registry::Registry,
@@ -29,13 +30,14 @@ impl HubState {
     pub(crate) fn new(
         env: Environment,
         backplane: Arc<dyn Backplane>,
+        backoff: Backoff,
         authenticate: Option<Arc<dyn Authenticate>>,
     ) -> Arc<Self> {
         let env = Arc::new(env);
         let state = Arc::new(Self {
             registry: Arc::new(Registry::new(env.meters.clone())),
             watch: Arc::new(Watch::new(env.clone())),
-            fanout: Arc::new(Fanout::new(env.clone(), backplane)),
+            fanout: Arc::new(Fanout::new(env.clone(), backplane, backoff)),
             feeds: Feeds::default(),
             env,
             authenticate,

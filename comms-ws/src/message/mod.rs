@@ -19,7 +19,7 @@ use crate::{
     cursor::{self, CursorKey},
     meters::Meters,
     protocol::ServerFrame,
-    topic::Topic,
+    topic::{Filter, Topic},
 };
 
 /// The parts of a message that the hub reads.
@@ -68,9 +68,7 @@ impl Message {
         keys: &[CursorKey],
         meters: &Arc<Meters>,
     ) -> Self {
-        let cursor = position.map(|position| cursor::token(keys, &topic.name, position));
-        let frame = ServerFrame::Missed { topic: &topic.name, cursor: cursor.as_deref(), reason };
-        let text = frame.encode();
+        let (text, cursor) = missed(&topic, position, reason, keys);
         let message = Self::new(topic, position, None, text, meters);
         if let Some(cursor) = cursor {
             let _ = message.token.set(cursor.into());
@@ -115,6 +113,14 @@ impl Message {
         Some(self.token.get_or_init(|| cursor::token(keys, &self.topic.name, position).into()))
     }
 
+    /// Returns whether the message passes `filter`. Frames of the hub pass every filter.
+    pub(crate) fn passes(&self, filter: Option<&Filter>) -> bool {
+        match (filter, &self.head) {
+            (Some(filter), Some(head)) => filter.passes(&head.event, head.key.as_deref()),
+            _ => true,
+        }
+    }
+
     /// Returns the length of the JSON text in bytes.
     pub(crate) fn size(&self) -> usize {
         self.text.len()
@@ -123,6 +129,18 @@ impl Message {
     pub(crate) fn key(&self) -> Option<&str> {
         self.head.as_ref().and_then(|head| head.key.as_deref())
     }
+}
+
+/// Returns the text of a frame `missed`, and the cursor token in it.
+pub(crate) fn missed(
+    topic: &Topic,
+    position: Option<Position>,
+    reason: &'static str,
+    keys: &[CursorKey],
+) -> (Bytes, Option<String>) {
+    let cursor = position.map(|position| cursor::token(keys, &topic.name, position));
+    let frame = ServerFrame::Missed { topic: &topic.name, cursor: cursor.as_deref(), reason };
+    (frame.encode(), cursor)
 }
 
 impl Drop for Message {

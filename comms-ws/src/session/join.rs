@@ -13,21 +13,18 @@ use std::{
 use bytes::Bytes;
 use comms_core::Error;
 
-use super::membership::Membership;
+use super::membership::{Membership, joined};
 use crate::{
     backplane::{History, Position, Retention},
     connection::{Item, Member},
-    cursor,
     feed::{Feed, PAGE_BYTES},
     hub::state::HubState,
     message::{Batch, Message},
     protocol::{JoinedTopic, ServerFrame},
     shard::Subscriber,
-    topic::{Filter, Topic},
+    topic::Filter,
 };
 
-/// The waits before a failed access to the backplane is repeated: the first, and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// The wait before the queue of a slow client is looked at again.
 const QUEUE_WAIT: Duration = Duration::from_millis(20);
 
@@ -46,7 +43,6 @@ pub(super) struct Join {
     member: Arc<Member>,
     membership: Weak<Membership>,
     feed: Arc<Feed>,
-    topic: Arc<Topic>,
     filter: Option<Arc<Filter>>,
     /// The position up to which the session has the messages. `None` in a topic without history.
     reached: Option<Position>,
@@ -76,11 +72,10 @@ impl Join {
             _recent: None,
             hub,
             member: membership.member.clone(),
-            topic: feed.topic.clone(),
             feed,
         };
         join.activate().await?;
-        if let Some(retention) = join.topic.options.history {
+        if let Some(retention) = join.feed.topic.options.history {
             join._recent = Some(KeepRecent::new(&join.feed));
             join.reached = join.feed.lock().last;
             join.resume(retention, start, page).await?;
@@ -92,10 +87,8 @@ impl Join {
 
     /// Waits until the backplane delivers the topic. Returns `None` if the session has left it.
     async fn activate(&self) -> Option<()> {
-        let (name, history) = (&self.topic.name, self.topic.options.history);
         let active = self.feed.active.get_or_try_init(|| async {
-            let fanout = &self.hub.fanout;
-            let position = self.repeat(|| fanout.access(fanout.backplane.subscribe(name, history))).await;
+            let position = self.repeat(|| self.hub.fanout.subscribe(&self.feed.topic)).await;
             position.map(|position| self.feed.lock().start_at(position)).ok_or(())
         });
         active.await.ok().copied()
@@ -126,10 +119,11 @@ impl Join {
 
     /// Returns what the client learns about the join before its first message.
     pub(super) fn joined(&self) -> JoinedTopic {
-        let keys = &self.hub.env.cursor_keys;
-        let cursor = self.reached.map(|position| cursor::token(keys, &self.topic.name, position));
-        let sparse = self.topic.options.is_sparse(self.filter.is_some());
-        JoinedTopic { topic: self.topic.name.as_ref().to_owned(), cursor, recovered: self.recovered, sparse }
+        let has_filter = self.filter.is_some();
+        JoinedTopic {
+            recovered: self.recovered,
+            ..joined(&self.hub, &self.feed.topic, self.reached, has_filter)
+        }
     }
 
     /// Confirms the subscription to the client.
@@ -143,7 +137,9 @@ impl Join {
         let page = std::mem::take(&mut self.page);
         self.send_page(page).await;
         while self.is_wanted() && !self.try_go_live() {
-            let (Some(retention), Some(reached)) = (self.topic.options.history, self.reached) else { return };
+            let (Some(retention), Some(reached)) = (self.feed.topic.options.history, self.reached) else {
+                return;
+            };
             self.wait_for_room(0, 0).await;
             let Some(read) = self.read(retention, reached, PAGE_BYTES).await else { return };
             match read.messages {
@@ -194,7 +190,7 @@ impl Join {
         }
         let subscriber = Subscriber::new(self.member.clone(), self.reached, self.filter.clone());
         if let Some(shard) = self.hub.fanout.shard_of(self.member.connection.id) {
-            shard.subscribe(&self.topic, subscriber);
+            shard.subscribe(&self.feed.topic, subscriber);
         }
         membership.set_live();
         true
@@ -226,18 +222,14 @@ impl Join {
             self.reached = Some(at);
             // The feed has reported a message that cannot be read.
             messages.extend(
-                Message::event(self.topic.clone(), Some(at), &body, &self.hub.env.meters).map(Arc::new),
+                Message::event(self.feed.topic.clone(), Some(at), &body, &self.hub.env.meters).map(Arc::new),
             );
         }
         self.send(messages);
     }
 
     fn send(&self, mut messages: Vec<Arc<Message>>) {
-        if let Some(filter) = &self.filter {
-            messages.retain(|message| {
-                message.head.as_ref().is_none_or(|head| filter.passes(&head.event, head.key.as_deref()))
-            });
-        }
+        messages.retain(|message| message.passes(self.filter.as_deref()));
         if !messages.is_empty() {
             self.hub.env.meters.delivered(self.member.deliver(&Batch::new(messages)));
         }
@@ -246,7 +238,7 @@ impl Join {
     /// Notifies the client that the messages up to `position` are lost.
     fn skip_to(&mut self, position: Position, reason: &'static str) {
         let (keys, meters) = (&self.hub.env.cursor_keys, &self.hub.env.meters);
-        let notice = Message::missed(self.topic.clone(), Some(position), reason, keys, meters);
+        let notice = Message::missed(self.feed.topic.clone(), Some(position), reason, keys, meters);
         self.member.send(Item::Message(Arc::new(notice)));
         self.reached = Some(position);
     }
@@ -267,26 +259,22 @@ impl Join {
     }
 
     async fn read(&self, retention: Retention, since: Position, page: usize) -> Option<History> {
-        let (fanout, page) = (&self.hub.fanout, page.min(self.hub.env.config.queue_bytes / 2));
-        self.repeat(|| async {
-            // One attempt at a time has the permit, so that a history that cannot be read does not hold others up. The
-            // semaphore is never closed.
-            let _permit = fanout.reads.acquire().await;
-            fanout.access(fanout.backplane.history(&self.topic.name, retention, since, page)).await
-        })
-        .await
+        let page = page.min(self.hub.env.config.queue_bytes / 2);
+        // Each attempt waits for its turn, so that a history that cannot be read does not hold others up.
+        self.repeat(|| self.hub.fanout.history(&self.feed.topic, retention, since, page)).await
     }
 
     /// Repeats an access to the backplane until it succeeds. Returns `None` if the session has left the topic.
     async fn repeat<T, F: Future<Output = Result<T, Error>>>(&self, access: impl Fn() -> F) -> Option<T> {
-        let (mut wait, longest) = RETRY;
+        let (fanout, clock) = (&self.hub.fanout, &self.hub.env.clock);
+        let mut attempt = 1;
         while self.is_wanted() {
             match access().await {
                 Ok(result) => return Some(result),
-                Err(error) => self.hub.fanout.warn(&self.topic.name, &error),
+                Err(error) => fanout.warn(&self.feed.topic.name, &error),
             }
-            self.hub.env.clock.sleep(wait.mul_f64(0.5 + 0.5 * self.hub.env.clock.random_unit())).await;
-            wait = (wait * 2).min(longest);
+            clock.sleep(fanout.backoff.delay(attempt, clock)).await;
+            attempt = attempt.saturating_add(1);
         }
         None
     }

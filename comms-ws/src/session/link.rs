@@ -70,10 +70,6 @@ impl Link {
             env: hub.env.clone(),
             waiting: hub.watch.waiting.clone(),
         });
-        Self::new(hub.clone(), connection, admission)
-    }
-
-    fn new(hub: Arc<HubState>, connection: Arc<Connection>, admission: Admission) -> Self {
         if !admission.set_connection(&connection) {
             connection.close(Close::DISCONNECTED);
         }
@@ -83,7 +79,7 @@ impl Link {
             connection.close(Close::GOING_AWAY);
         }
         let client = Client::new(hub.clone(), connection.clone());
-        Self { hub, connection, client, admission }
+        Self { hub: hub.clone(), connection, client, admission }
     }
 
     /// Starts the session with its rights. A link without rights waits for its client to authenticate.

@@ -6,13 +6,14 @@ use std::sync::{
 };
 
 use crate::{
+    backplane::Position,
     connection::{Connection, Member},
     cursor,
     feed::Feed,
     hub::state::HubState,
     message::Message,
     protocol::{JoinedTopic, ServerFrame},
-    topic::Filter,
+    topic::{Filter, Topic},
 };
 
 /// The membership of a session in a topic. Dropping it leaves the topic.
@@ -66,9 +67,7 @@ impl Membership {
         // Under the lock of the feed, so that the cursor of the confirmation is that of the last message. The confirmation
         // takes its place in the turn of the topic, after the messages for which the filter before is in force.
         let feed = self.feed.lock();
-        let cursor = feed.last.map(|position| cursor::token(&hub.env.cursor_keys, &topic.name, position));
-        let sparse = topic.options.is_sparse(!filter.is_empty());
-        let joined = JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse };
+        let joined = joined(hub, topic, feed.last, !filter.is_empty());
         let text = ServerFrame::Subscribed(&joined).encode();
         let confirmation = Message::control(topic.clone(), feed.last, text, &hub.env.meters);
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
@@ -76,6 +75,18 @@ impl Membership {
             shard.change_filter(&topic.name, self.member.connection.id, filter, Arc::new(confirmation));
         }
     }
+}
+
+/// Returns what a client learns about a topic that it has joined at `position`, without a position of its own.
+pub(super) fn joined(
+    hub: &HubState,
+    topic: &Topic,
+    position: Option<Position>,
+    has_filter: bool,
+) -> JoinedTopic {
+    let cursor = position.map(|position| cursor::token(&hub.env.cursor_keys, &topic.name, position));
+    let sparse = topic.options.is_sparse(has_filter);
+    JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse }
 }
 
 impl Drop for Membership {

@@ -33,7 +33,7 @@ use subscribers::{Subscribers, Turn};
 const YIELD_AFTER: usize = 256;
 /// The size of the waiting turns of a shard in bytes, above which publishers wait.
 const FULL: usize = 8 * 1024 * 1024;
-/// The size above which messages are refused, because whoever delivers them does not wait.
+/// The size above which messages are refused: the task of the backplane, which delivers them, does not wait for room.
 const OVERFULL: usize = 8 * FULL;
 
 /// A part of the connections.
@@ -107,19 +107,19 @@ impl Shard {
 
     /// Waits while the turns of this shard are full.
     pub(crate) async fn room(&self) {
-        while self.waiting.load(Relaxed) > FULL {
-            let room = self.room.notified();
-            if self.waiting.load(Relaxed) > FULL {
-                room.await;
-            }
-        }
+        self.at_most(FULL).await;
     }
 
     /// Waits until the turns that wait now are written.
     pub(crate) async fn settled(&self) {
-        while self.waiting.load(Relaxed) > 0 {
+        self.at_most(0).await;
+    }
+
+    /// Waits until the waiting turns have at most `bytes`.
+    async fn at_most(&self, bytes: usize) {
+        while self.waiting.load(Relaxed) > bytes {
             let room = self.room.notified();
-            if self.waiting.load(Relaxed) > 0 {
+            if self.waiting.load(Relaxed) > bytes {
                 room.await;
             }
         }

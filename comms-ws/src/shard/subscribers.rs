@@ -124,15 +124,9 @@ impl Subscriber {
         if messages.last().is_some_and(|last| is_later(last)) {
             self.since = None;
         }
-        let gets = |message: &&Arc<Message>| is_later(message) && self.passes(message);
+        let filter = self.filter.as_deref();
+        let gets = |message: &&Arc<Message>| is_later(message) && message.passes(filter);
         part.extend(messages.iter().filter(gets).cloned());
         Some(part)
-    }
-
-    fn passes(&self, message: &Message) -> bool {
-        match (&self.filter, &message.head) {
-            (Some(filter), Some(head)) => filter.passes(&head.event, head.key.as_deref()),
-            _ => true,
-        }
     }
 }

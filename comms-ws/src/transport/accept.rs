@@ -73,7 +73,8 @@ fn event_stream(stream: EventStream) -> Response<Body> {
     let mut response = Response::new(Body::events(stream));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // `no-transform`: a proxy that compresses would hold events back. nginx buffers unless it is told not to.
+    // `no-transform`: a proxy that compresses would hold events back. nginx buffers a response without the header
+    // `x-accel-buffering`.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

@@ -9,8 +9,8 @@ use std::cell::RefCell;
 
 /// The end of an empty block, which each message ends with and which is not sent.
 const FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
-/// What is appended to a received message: the end that was not sent, and a final block, without which a truncated
-/// message could not be told from a whole one.
+/// What is appended to a received message: the end that was not sent, and a final block, by which a whole message is
+/// distinguished from a truncated one.
 const END: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
 /// The size of the pieces in which a message is decompressed.
 const PIECE: usize = 4096;

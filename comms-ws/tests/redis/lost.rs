@@ -43,7 +43,7 @@ async fn a_lost_last_message_is_delivered_by_the_check() {
     assert_eq!(a.recorder.interruptions(), 0);
 }
 
-/// The message is not kept any more: all that can be told is that something was lost.
+/// The message is not kept any more: the check reports only that messages were lost.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Redis; run scripts/test"]
 async fn a_lost_last_message_that_is_not_kept_interrupts() {

@@ -52,7 +52,7 @@ use topics::Topics;
 ///
 /// # While Redis is away
 /// Publishing to a topic with history fails. A message without history reaches the sessions of this node, and no other.
-/// After a reconnection all topics are subscribed again and the hub is told that it was interrupted.
+/// After a reconnection the backplane subscribes to all topics again, and reports the interruption to the hub.
 ///
 /// # Requirements
 /// Redis 6.2 or later, or Valkey. The credentials must allow `EVALSHA`, `SCRIPT LOAD`, `INFO`, `TIME`, `SUBSCRIBE`,

@@ -10,13 +10,9 @@ use super::{
     incoming::{answer, decode},
 };
 use crate::{
-    close::Close,
     connection::{Connection, Duty},
     session::Link,
-    websocket::{
-        decoder::{Decoder, Received},
-        encoder,
-    },
+    websocket::decoder::{Decoder, Received},
 };
 
 /// The size of a reading in bytes.
@@ -115,17 +111,13 @@ fn flush(link: &Link, socket: &TcpStream) -> io::Result<bool> {
 /// Runs the close handshake: sends what is still queued and the close frame, and reads until the peer has closed as well.
 /// The kernel would reset a socket that is closed with unread bytes, and the close frame would be lost.
 async fn close(link: &Link, socket: &TcpStream, end: End) {
-    let (code, reason) = match end {
-        End::Gone => return,
-        End::Closed => (1000, ""),
-        End::Close(Close { code, reason, .. }) => (code, reason),
-    };
+    let Some(frame) = end.frame() else { return };
     let (clock, config) = (&link.hub.env.clock, &link.hub.env.config);
     let sent = async {
         while !flush(link, socket)? {
             socket.writable().await?;
         }
-        write_all(socket, &encoder::close(code, reason)).await
+        write_all(socket, &frame).await
     };
     // A client that begins to read again within this time learns why its session ended.
     if !matches!(clock.timeout(config.write_timeout, sent).await, Ok(Ok(()))) {

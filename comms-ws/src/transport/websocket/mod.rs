@@ -10,6 +10,7 @@ mod stream;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -20,7 +21,7 @@ use crate::{
     hub::{registry::Admission, state::HubState},
     message::Encoding,
     session::{Link, Session},
-    websocket::decoder::Decoder,
+    websocket::{decoder::Decoder, encoder},
 };
 
 /// The time limit from the response to the switch of protocols.
@@ -49,6 +50,15 @@ enum End {
 }
 
 impl End {
+    /// Returns the close frame to send, or `None` if the socket is gone.
+    fn frame(self) -> Option<Bytes> {
+        match self {
+            Self::Close(close) => Some(encoder::close(close.code, close.reason)),
+            Self::Closed => Some(encoder::close(1000, "")),
+            Self::Gone => None,
+        }
+    }
+
     /// Returns the close code of the server, if there is one.
     fn close(self) -> Option<Close> {
         match self {

@@ -14,7 +14,7 @@ use crate::{
     close::Close,
     connection::Duty,
     session::{Link, Pulled},
-    websocket::{decoder::Decoder, encoder},
+    websocket::decoder::Decoder,
 };
 
 /// The size of a reading in bytes.
@@ -26,15 +26,11 @@ pub(super) async fn run(mut link: Link, mut decoder: Decoder, stream: impl Async
     let end = exchange(&mut link, &mut decoder, &mut reader, &mut writer, &mut pending).await;
     link.leave_all();
     link.note_end(end.close());
-    let (code, reason) = match end {
-        End::Gone => return,
-        End::Closed => (1000, ""),
-        End::Close(Close { code, reason, .. }) => (code, reason),
-    };
+    let Some(frame) = end.frame() else { return };
     let (clock, config) = (&link.hub.env.clock, &link.hub.env.config);
     let sent = async {
         writer.write_all(&pending).await?;
-        writer.write_all(&encoder::close(code, reason)).await?;
+        writer.write_all(&frame).await?;
         writer.shutdown().await
     };
     // A client that begins to read again within this time learns why its session ended.
