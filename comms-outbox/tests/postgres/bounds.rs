@@ -44,11 +44,11 @@ async fn without_autovacuum() -> Postgres {
     backend
 }
 
-/// Analyzes the outbox in a separate session, which reports its reads when it ends.
-async fn analyze(backend: &Postgres) {
+/// Executes statements in a separate session, which reports its reads when it ends. An idle session may report them
+/// 10 s later, within the next measurement.
+async fn sql_and_report(backend: &Postgres, sql: &str) {
     let pool = PgPoolOptions::new().connect(&url()).await.unwrap();
-    let analyze = format!("ANALYZE {}.comms_outbox", backend.schema);
-    sqlx::raw_sql(AssertSqlSafe(analyze)).execute(&pool).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql.replace("{s}", &backend.schema))).execute(&pool).await.unwrap();
     pool.close().await;
 }
 
@@ -84,16 +84,17 @@ async fn a_read_touches_only_the_rows_that_it_returns() {
             .unwrap();
         old.push(tx);
     }
-    backend.sql(&BACKLOG.replace("{n}", &ROWS.to_string())).await;
-    let relay = run(backend.relay(recorder.clone()));
+    sql_and_report(&backend, &BACKLOG.replace("{n}", &ROWS.to_string())).await;
+    let (pool, relay) = start(&backend, &recorder).await;
     long("the backlog", || recorder.count() == ROWS).await;
     // A relay that begins within a window scans it once, to find its bounds.
     until_window_is_closed(&backend).await;
     relay.stop().await;
+    pool.close().await;
     let mut delivered = ROWS;
     for statistics in ["of an empty table", "of a full table"] {
         if statistics == "of a full table" {
-            analyze(&backend).await;
+            sql_and_report(&backend, "ANALYZE {s}.comms_outbox").await;
         }
         let before = blocks(&backend).await;
         let (pool, relay) = start(&backend, &recorder).await;
@@ -125,13 +126,14 @@ async fn rolled_back_rows_do_not_slow_later_reads() {
     let (backend, recorder) = (without_autovacuum().await, Recorder::new());
     backend.sql("ANALYZE {s}.comms_outbox").await;
     let rows = BACKLOG.replace("{n}", "200000");
-    backend.sql(&format!("BEGIN; {rows}; ROLLBACK")).await;
-    let relay = run(backend.relay(recorder.clone()));
+    sql_and_report(&backend, &format!("BEGIN; {rows}; ROLLBACK")).await;
+    let (pool, relay) = start(&backend, &recorder).await;
     send(&backend, &[message("k", "1")]).await;
     until("the row behind them", async || recorder.count() == 1).await;
     // A relay that begins within a window scans it once more.
     until_window_is_closed(&backend).await;
     relay.stop().await;
+    pool.close().await;
     let before = blocks(&backend).await;
     let (pool, relay) = start(&backend, &recorder).await;
     for n in 2..12 {
