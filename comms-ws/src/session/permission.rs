@@ -7,7 +7,7 @@ use super::{
     join::{Join, Start},
     membership::Membership,
 };
-use crate::{cursor, hub::state::HubState, protocol::JoinedTopic, topic::Filter};
+use crate::{hub::state::HubState, topic::Filter};
 
 /// The maximum length of a topic name in bytes.
 pub(super) const TOPIC_LIMIT: usize = 256;
@@ -59,16 +59,9 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Returns what the client knows of the topic until the session has joined it: its position, if it named one. So the id
-    /// of an event stream has the position from the first event on.
-    pub(super) fn waiting(&self, hub: &HubState) -> JoinedTopic {
-        let topic = self.membership.name().to_string();
-        let cursor = match self.start {
-            Start::Now => None,
-            Start::After(Some(position)) => Some(cursor::token(&hub.env.cursor_keys, &topic, position)),
-            Start::After(None) => Some(cursor::unreadable(&topic)),
-        };
-        JoinedTopic { topic, cursor, recovered: None, sparse: false }
+    /// Returns the name of the topic, and where the session begins in it.
+    pub(super) fn place(&self) -> (Arc<str>, Start) {
+        (self.membership.name().clone(), self.start)
     }
 
     /// Begins to join the topic, or returns the error code and the name of a topic that is not allowed.

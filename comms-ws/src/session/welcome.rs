@@ -9,11 +9,12 @@ use futures_util::{
 };
 
 use super::{
-    join::Join,
+    join::{Join, Start},
     permission::{Begun, Refused, Wanted, shown},
 };
 use crate::{
     connection::{Connection, Item},
+    cursor,
     feed::PAGE_BYTES,
     hub::state::HubState,
     protocol::{End, JoinedTopic, ServerFrame},
@@ -33,8 +34,8 @@ pub(super) async fn welcome(
 ) {
     // The pages of all topics wait together until the welcome frame is sent.
     let page = PAGE_BYTES / topics.len().max(1);
-    let mut waiting: BTreeMap<usize, JoinedTopic> =
-        topics.iter().map(|wanted| wanted.waiting(&hub)).enumerate().collect();
+    let mut waiting: BTreeMap<usize, (Arc<str>, Start)> =
+        topics.iter().map(Wanted::place).enumerate().collect();
     let begin = topics.into_iter().map(|wanted| wanted.begin(hub.clone(), page)).enumerate();
     let mut begin: FuturesUnordered<_> =
         begin.map(|(index, begin)| async move { (index, begin.await) }).collect();
@@ -52,19 +53,32 @@ pub(super) async fn welcome(
     // What is not ready goes on below.
     let _ = hub.env.clock.timeout(LIMIT, ready).await;
     let joined: Vec<JoinedTopic> = joins.values().map(Join::joined).collect();
+    let pending: Vec<JoinedTopic> =
+        waiting.values().map(|(topic, start)| unconfirmed(&hub, topic, *start)).collect();
     let end = End::at(connection.peer.expires(), hub.env.clock.unix().as_secs());
     let frame = ServerFrame::Welcome {
         session: &connection.peer.name.to_string(),
         topics: &joined,
-        pending: waiting.values().map(|waiting| waiting.topic.as_str()).collect(),
+        pending: pending.iter().map(|pending| pending.topic.as_str()).collect(),
         ping_seconds: hub.env.config.ping_interval.as_secs(),
         end,
     };
-    connection.send(Item::with_cursors(&frame, joined.iter().chain(waiting.values())));
+    connection.send(Item::with_cursors(&frame, joined.iter().chain(&pending)));
     refused.iter().for_each(|refused| refuse(&connection, refused));
     // At the same time, so that a topic with a backlog does not hold the others up.
     let late = begin.for_each_concurrent(None, |(_, begun)| confirm(connection.clone(), begun));
     join(join_all(joins.into_values().map(Join::finish)), late).await;
+}
+
+/// Returns a pending topic with the position of its client, if the client has one. So the id of an event stream has this
+/// position from the first event on, and a stream that is lost meanwhile resumes there.
+fn unconfirmed(hub: &HubState, topic: &str, start: Start) -> JoinedTopic {
+    let cursor = match start {
+        Start::Now => None,
+        Start::After(Some(position)) => Some(cursor::token(&hub.env.cursor_keys, topic, position)),
+        Start::After(None) => Some(cursor::unreadable(topic)),
+    };
+    JoinedTopic { topic: topic.to_owned(), cursor, recovered: None, sparse: false }
 }
 
 /// Confirms or refuses a topic that was not ready for the welcome frame, and sends what the client has missed.

@@ -3,15 +3,16 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use comms_core::telemetry::{WS_CLOSED, WS_JOINING, WS_OPENED, WS_REFUSED, WS_SLOW_CLOSED};
-use comms_ws::close;
+use comms_ws::{Session, close};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 
-use crate::support::{Client, Open, Server, Transport, builder, config};
+use crate::support::{Client, Open, Server, Transport, builder, config, publish};
 
 /// A recorder with the value of each counter and gauge, by its name and labels.
 #[derive(Clone, Default)]
@@ -81,7 +82,7 @@ fn sessions_are_counted_by_transport_reason_and_code() {
     metrics::with_local_recorder(&values, || runtime.block_on(sessions()));
     for (name, label, value) in [
         (WS_OPENED, "websocket", 3.0),
-        (WS_OPENED, "event_stream", 2.0),
+        (WS_OPENED, "event_stream", 3.0),
         (WS_OPENED, "other", 0.0),
         (WS_REFUSED, "principal", 2.0),
         (WS_REFUSED, "unauthenticated", 1.0),
@@ -90,7 +91,8 @@ fn sessions_are_counted_by_transport_reason_and_code() {
         (WS_CLOSED, &close::FORBIDDEN.to_string(), 2.0),
         (WS_CLOSED, &close::TOKEN_EXPIRED.to_string(), 1.0),
         (WS_CLOSED, &close::GOING_AWAY.to_string(), 1.0),
-        (WS_SLOW_CLOSED, "", 0.0),
+        (WS_CLOSED, &close::TOO_SLOW.to_string(), 1.0),
+        (WS_SLOW_CLOSED, "", 1.0),
         (WS_JOINING, "", 0.0),
     ] {
         assert_eq!(values.get(name, label), value, "{name} {label}: {:?}", values.0.lock().unwrap());
@@ -99,6 +101,7 @@ fn sessions_are_counted_by_transport_reason_and_code() {
 
 async fn sessions() {
     let config = config().max_sessions_per_principal(1).max_unauthenticated(1);
+    let config = config.write_timeout(Duration::from_millis(500));
     let server = Server::start(builder(config).build().unwrap()).await;
     for transport in [Transport::WebSocket, Transport::Events] {
         let mut ann = Client::open(server.address, transport, &Open::of("ann").topic("public/a")).await;
@@ -120,11 +123,15 @@ async fn sessions() {
     gone.next().await.unwrap();
     drop(gone);
     server.until_empty().await;
+    let request = http::Request::get("/").header("accept", "text/event-stream").body(()).unwrap();
+    let never_polled = server.hub.accept(request, Session::new("eve", vec!["user/eve".into()]));
+    publish(&server.hub, "user/eve", [1]).await;
+    server.until_empty().await;
+    drop(never_polled);
     let mut last = Client::open(server.address, Transport::WebSocket, &Open::of("bob")).await;
     last.next().await.unwrap();
-    let drained = tokio::join!(server.hub.drain(std::time::Duration::from_secs(10)), async {
-        while last.next().await.is_ok() {}
-    });
+    let drained =
+        tokio::join!(server.hub.drain(Duration::from_secs(10)), async { while last.next().await.is_ok() {} });
     drop((drained, last));
     server.until_empty().await;
 }
