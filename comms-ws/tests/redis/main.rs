@@ -9,6 +9,7 @@ mod access;
 #[path = "../backplane/contract.rs"]
 mod contract;
 mod crash;
+mod epochs;
 mod follower;
 mod lost;
 #[path = "../backplane/node.rs"]

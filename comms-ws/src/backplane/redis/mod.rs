@@ -47,8 +47,13 @@ use topics::Topics;
 /// [`idempotency_lifetime`](RedisConfig#structfield.idempotency_lifetime), or within the age of the history if that is
 /// longer, is a duplicate, whatever the history keeps.
 ///
+/// A topic has no key before its first message, so that clients cannot fill the server by subscribing: the epoch that the
+/// first message begins is derived from a random seed, which all topics share.
+///
 /// A topic begins a new epoch when its history may be incomplete: after a flush, an eviction, a restart of the server
-/// or a failover, recognized by the `run_id` and the `master_replid` of the server, and a day after it was last used.
+/// or a failover, recognized by the `run_id` and the `master_replid` of the server, and when it was not used for a day
+/// and the age of its history. Its clients get `recovered: false`, or a frame `missed`. A topic without messages also begins
+/// a new epoch each time 100,000 topics have got their first message.
 ///
 /// # While Redis is away
 /// Publishing to a topic with history fails. A message without history reaches the sessions of this node, and no other.
