@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Hub;
+use crate::backplane::Status;
 
 /// The current load of a hub, from [`Hub::stats`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -17,6 +18,8 @@ pub struct Stats {
     /// The memory of all messages in turns and queues in bytes. A message counts once, however many sessions wait for
     /// it.
     pub held_bytes: usize,
+    /// Whether messages of other nodes arrive.
+    pub backplane: Status,
 }
 
 /// A topic of a hub, from [`Hub::topics`].
@@ -38,6 +41,7 @@ impl Hub {
             topics: self.0.feeds.len(),
             queued_bytes: self.0.env.meters.queued_bytes(),
             held_bytes: self.0.env.meters.held_bytes(),
+            backplane: self.0.fanout.backplane.status(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use comms_core::resilience::Backoff;
+use comms_core::{Error, resilience::Backoff};
 
 use super::{
     registry::Registry,
@@ -27,12 +27,14 @@ pub(crate) struct HubState {
 }
 
 impl HubState {
+    /// # Errors
+    /// Returns the error of [`Backplane::attach`].
     pub(crate) fn new(
         env: Environment,
         backplane: Arc<dyn Backplane>,
         backoff: Backoff,
         authenticate: Option<Arc<dyn Authenticate>>,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, Error> {
         let env = Arc::new(env);
         let state = Arc::new(Self {
             registry: Arc::new(Registry::new(env.meters.clone())),
@@ -44,8 +46,8 @@ impl HubState {
         });
         let receiver = Arc::downgrade(&state);
         let receiver: Weak<dyn Receiver> = receiver;
-        state.fanout.backplane.attach(receiver);
-        state
+        state.fanout.backplane.attach(receiver)?;
+        Ok(state)
     }
 
     /// Starts the tasks of the hub, once.

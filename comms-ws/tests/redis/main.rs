@@ -12,6 +12,7 @@ mod crash;
 mod epochs;
 mod follower;
 mod lost;
+mod misuse;
 #[path = "../backplane/node.rs"]
 mod node;
 mod pause;

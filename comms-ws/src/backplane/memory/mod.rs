@@ -75,8 +75,9 @@ impl Memory {
 
 #[async_trait]
 impl Backplane for Memory {
-    fn attach(&self, receiver: Weak<dyn Receiver>) {
+    fn attach(&self, receiver: Weak<dyn Receiver>) -> Result<(), Error> {
         self.lock().receivers.push(receiver);
+        Ok(())
     }
 
     async fn publish(&self, publication: Publication<'_>) -> Result<Published, Error> {

@@ -28,7 +28,9 @@ use std::{
 
 use comms_core::{Error, async_trait, clock::Clock, shutdown::ShutdownSignal, telemetry::LogLimit};
 
-use super::{Backplane, History, Position, Publication, Published, Receiver, Retention};
+use tokio::sync::Semaphore;
+
+use super::{Backplane, History, Position, Publication, Published, Receiver, Retention, Status};
 pub use config::RedisConfig;
 use keys::Keys;
 use link::Link;
@@ -38,9 +40,10 @@ use topics::Topics;
 
 /// A backplane of the hubs of several nodes, with the history in Redis.
 ///
-/// Each hub has its own `Redis`; clones are the same backplane of the same hub. Publishing works at once, and connects
-/// by itself. Messages arrive, and [`subscribe`](Backplane::subscribe) succeeds for topics with history, while
-/// [`run`](Backplane::run) runs.
+/// Each hub has its own `Redis`; clones are the same backplane of the same hub, and a second hub with one of them is refused.
+/// Publishing works at once, and connects by itself. Messages arrive, and [`subscribe`](Backplane::subscribe) succeeds for
+/// topics with history, while [`run`](Backplane::run) runs: [`Hub::stats`](crate::Hub::stats) shows whether it does. A hub
+/// needs [`cursor_keys`](crate::HubBuilder::cursor_keys).
 ///
 /// # Topics with history
 /// One script stores and publishes a message: it is in the history before any node receives it. A repetition within
@@ -89,7 +92,10 @@ struct Shared {
     servers: Arc<Servers>,
     link: Link,
     topics: Arc<Topics>,
+    /// One permit, for the call of `run` that runs.
+    run: Semaphore,
     unsent: LogLimit,
+    idle: LogLimit,
 }
 
 impl Redis {
@@ -105,7 +111,9 @@ impl Redis {
             keys: Keys::new(&config.prefix, servers.database()),
             link: Link::new(servers.clone(), &config, &clock),
             topics: Arc::new(Topics::new(&clock)),
+            run: Semaphore::new(1),
             unsent: LogLimit::new(),
+            idle: LogLimit::new(),
             servers,
             config,
             clock,
@@ -113,10 +121,33 @@ impl Redis {
     }
 }
 
+impl Shared {
+    fn is_running(&self) -> bool {
+        self.run.available_permits() == 0
+    }
+}
+
 #[async_trait]
 impl Backplane for Redis {
-    fn attach(&self, receiver: Weak<dyn Receiver>) {
-        self.0.topics.attach(receiver);
+    fn attach(&self, receiver: Weak<dyn Receiver>) -> Result<(), Error> {
+        if self.0.topics.attach(receiver) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "redis backplane: another hub has this value or a clone of it: create one for each hub",
+        ))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn status(&self) -> Status {
+        match (self.0.is_running(), self.0.topics.is_connected()) {
+            (false, _) => Status::NotRunning,
+            (true, false) => Status::Interrupted,
+            (true, true) => Status::Connected,
+        }
     }
 
     async fn publish(&self, publication: Publication<'_>) -> Result<Published, Error> {
@@ -134,6 +165,15 @@ impl Backplane for Redis {
     }
 
     async fn subscribe(&self, topic: &str, retention: Option<Retention>) -> Result<Option<Position>, Error> {
+        if !self.0.is_running()
+            && let Some(suppressed) = self.0.idle.admit(&self.0.clock)
+        {
+            tracing::warn!(
+                topic,
+                suppressed,
+                "no message of other nodes arrives: `Backplane::run` of redis does not run"
+            );
+        }
         let channel = self.0.keys.channel(topic);
         let (new, confirmation) = self.0.topics.subscribe(channel.clone(), topic, retention);
         if retention.is_none() && !self.0.topics.is_connected() {
@@ -181,7 +221,11 @@ impl Backplane for Redis {
     }
 
     async fn run(&self, shutdown: ShutdownSignal) {
-        let Shared { servers, link, topics, config, clock, .. } = &*self.0;
+        let Shared { servers, link, topics, config, clock, run, .. } = &*self.0;
+        let Ok(_running) = run.try_acquire() else {
+            tracing::error!("`Backplane::run` of redis runs already: the second call has no effect");
+            return shutdown.wait().await;
+        };
         let subscriber = Subscriber { servers, link, topics, config, clock };
         tokio::select! {
             () = shutdown.wait() => {}
