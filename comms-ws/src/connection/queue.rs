@@ -98,8 +98,8 @@ impl Queue {
         self.bytes() + len <= limits.bytes && self.items.len() < limits.frames
     }
 
-    /// Removes a message with the topic and the key of `newer`. The search costs about 3 µs in a queue of 1,000 frames, less
-    /// than an index would cost every session.
+    /// Removes a message with the topic and the key of `newer`. The search costs about 3 µs in a queue of 1,000 frames, and
+    /// only a slow session pays it.
     fn remove_older(&mut self, newer: &Message) {
         let Some(key) = newer.key() else { return };
         let older = self.items.iter().position(|item| match item {

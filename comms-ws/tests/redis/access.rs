@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comms_core::{ErrorKind, clock::Clock};
-use comms_ws::backplane::{Redis, RedisConfig};
+use comms_ws::backplane::{Redis, RedisConfig, Retention};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::{
@@ -88,4 +88,51 @@ async fn tls_needs_a_provider_and_the_right_authority() {
     }
     let error = Redis::new(config(&url).root_certificates("no certificate"), Clock::system());
     assert!(error.is_err());
+}
+
+/// The commands and patterns of a user, as the documentation of `Redis` lists them.
+const COMMANDS: &str = "+info +evalsha +script|load +subscribe +unsubscribe +publish +set +get +del +unlink +pexpire \
+                        +hmget +hset +hincrby +hlen +xadd +xrange +xdel +time";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Redis; run scripts/test"]
+async fn a_user_needs_the_documented_rights_alone() {
+    let server = Server::start(&[]).await;
+    let mut client = server.client().await;
+    let patterns = "~shop:* ~{shop:* &{shop:*";
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER").arg("hub").arg("on").arg(">secret").arg("resetchannels");
+    user.arg(patterns.split(' ').collect::<Vec<_>>()).arg(COMMANDS.split_whitespace().collect::<Vec<_>>());
+    user.exec_async(&mut client).await.unwrap();
+
+    let config = config(&format!("redis://hub:secret@127.0.0.1:{}", server.port));
+    let config = config.check_interval(Duration::from_millis(20)).ping_interval(Duration::from_millis(20));
+    let ours = || node(config.clone().prefix("shop"));
+    let (a, b) = (ours(), ours());
+    a.backplane.subscribe("plain", None).await.unwrap();
+    let start = a.subscribe("t").await;
+    let short = Retention { age: Duration::from_millis(1), ..KEEP };
+    for n in 0..40 {
+        let retention = if n > 20 { short } else { KEEP };
+        b.try_publish("t", &n.to_string(), "m", Some(retention)).await.unwrap();
+    }
+    b.try_publish("plain", "m", "m", None).await.unwrap();
+    a.recorder.until_count("plain", 1).await;
+    a.recorder.until_count("t", 40).await;
+    a.history("t", start).await;
+    assert!(a.backplane.claim("c", KEEP.age).await.unwrap());
+    a.backplane.unsubscribe("plain");
+    a.subscribe("u").await;
+    assert_eq!(a.recorder.interruptions(), 0);
+    let refused: Vec<Vec<(String, redis::Value)>> =
+        redis::cmd("ACL").arg("LOG").query_async(&mut client).await.unwrap();
+    assert!(refused.is_empty(), "{refused:?}");
+    let used: String = redis::cmd("INFO").arg("commandstats").query_async(&mut client).await.unwrap();
+    for command in COMMANDS.split_whitespace().map(|command| command.replace('+', "cmdstat_")) {
+        assert!(used.contains(&format!("{command}:")), "{command} is not needed: {used}");
+    }
+
+    let other = node(config.prefix("other"));
+    let error = other.try_publish("t", "m", "m", Some(KEEP)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured, "{}", error.chain());
 }

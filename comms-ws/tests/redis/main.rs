@@ -11,6 +11,7 @@ mod contract;
 mod crash;
 mod epochs;
 mod follower;
+mod groups;
 mod lost;
 mod misuse;
 #[path = "../backplane/node.rs"]

@@ -3,7 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `config.rs`, `keys.rs`, `wire.rs` | the settings, the names of keys and channels, the form of messages |
-//! | `servers.rs`, `failure.rs` | connections to the primary, the kinds of its failures |
+//! | `servers.rs`, `sentinel.rs`, `failure.rs` | connections to the primary, its address, the kinds of its failures |
 //! | `link.rs`, `commands.rs`, `*.lua` | the connection for commands, the commands and their scripts |
 //! | `subscriber.rs`, `topics.rs`, `topic.rs` | the connection that receives, the subscribed topics and the delivery |
 //! | `check.rs` | the check for last messages that did not arrive |
@@ -14,6 +14,7 @@ mod config;
 mod failure;
 mod keys;
 mod link;
+mod sentinel;
 mod servers;
 mod subscriber;
 mod topic;
@@ -63,13 +64,31 @@ use topics::Topics;
 /// After a reconnection the backplane subscribes to all topics again, and reports the interruption to the hub.
 ///
 /// # Requirements
-/// Redis 6.2 or later, or Valkey. The credentials must allow `EVALSHA`, `SCRIPT LOAD`, `INFO`, `TIME`, `SUBSCRIBE`,
-/// `UNSUBSCRIBE`, `PUBLISH`, `PING`, the commands of hashes, streams and strings, `DEL` and `PEXPIRE`. The setting `maxmemory-policy` should be `noeviction`:
-/// an evicted identity lets a repeated message pass.
+/// Redis 6.2 or later, or Valkey. The setting `maxmemory-policy` should be `noeviction`: an evicted identity lets a repeated
+/// message pass, and an evicted topic begins a new epoch.
+///
+/// A user with these rights suffices, here for the [`prefix`](RedisConfig#structfield.prefix) `shop`; a database other than 0
+/// needs `+select` too:
+/// ```text
+/// ACL SETUSER hub on >secret resetchannels ~shop:* ~{shop:* &{shop:*
+///   +info +evalsha +script|load +subscribe +unsubscribe +publish +set +get +del +unlink +pexpire
+///   +hmget +hset +hincrby +hlen +xadd +xrange +xdel +time
+/// ```
+///
+/// # TLS
+/// Addresses with the scheme `rediss` use rustls with the provider that the application installs. The server's certificate is
+/// verified against [`root_certificates`](RedisConfig#structfield.root_certificates). Client certificates are not supported.
+///
+/// # Failover
+/// Each connection goes to a primary: the first one among the addresses, the one that Sentinels name
+/// ([`sentinel_primary`](RedisConfig#structfield.sentinel_primary)), or the one to which a DNS name or a proxy leads. A server
+/// that has become a replica is left within [`ping_interval`](RedisConfig#structfield.ping_interval). An old primary that is
+/// cut off from its replicas still accepts messages until it is demoted, and they are lost then; the setting
+/// `min-replicas-to-write` of the server limits this.
 ///
 /// # Limitations
-/// A client of Redis Cluster or Sentinel is not part of it, although the keys of each topic are in one slot. An
-/// address must lead to one server process, not to a proxy in front of several.
+/// Redis Cluster is not supported, and refused as `Misconfigured`: all topics share a key. An address must lead to one server
+/// process, not to a proxy in front of several.
 ///
 /// ```
 /// use comms_core::clock::Clock;
