@@ -34,6 +34,10 @@ async fn topics_without_messages_have_no_key() {
     }
     let keys = keys(&mut client).await;
     assert!(keys.len() == 2 && keys.iter().all(|key| key.ends_with(":starts")), "{keys:?}");
+    for key in keys {
+        let lifetime: i64 = redis::cmd("TTL").arg(key).query_async(&mut client).await.unwrap();
+        assert!(lifetime > 24 * 3_600, "{lifetime}");
+    }
 }
 
 /// The epoch stays the same until the first message, which continues it, and for all nodes.
@@ -77,25 +81,6 @@ async fn a_topic_whose_keys_are_lost_gives_no_position_twice() {
     flushed.exec_async(&mut client).await.unwrap();
     assert_ne!(a.subscribe("empty").await.epoch, empty.epoch);
     assert_eq!(a.history("empty", empty).await.messages, None);
-}
-
-/// The number of topics that are remembered is bounded. Topics with messages notice nothing.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Redis; run scripts/test"]
-async fn the_topics_that_were_begun_are_forgotten_above_a_number() {
-    let server = Server::start(&[]).await;
-    let config = server.config();
-    let a = node(config.clone());
-    let mut client = server.client().await;
-    let (empty, first) = (a.subscribe("empty").await, a.publish("t", "first").await);
-    let fill = "for n = 1, 100000 do redis.call('HSET', KEYS[1], 'field' .. n, 1) end";
-    let starts = format!("{}:starts", config.prefix);
-    redis::cmd("EVAL").arg(fill).arg(1).arg(&starts).exec_async(&mut client).await.unwrap();
-    a.publish("new", "m").await;
-    let fields: usize = redis::cmd("HLEN").arg(&starts).query_async(&mut client).await.unwrap();
-    assert!(fields < 10, "{fields}");
-    assert_ne!(a.subscribe("empty").await.epoch, empty.epoch);
-    assert_eq!(a.publish("t", "second").await, Position { offset: 2, ..first });
 }
 
 /// The keys of the last run of the server say nothing about the current one.

@@ -56,8 +56,8 @@ use topics::Topics;
 ///
 /// A topic begins a new epoch when its history may be incomplete: after a flush, an eviction, a restart of the server
 /// or a failover, recognized by the `run_id` and the `master_replid` of the server, and when it was not used for a day
-/// and the age of its history. Its clients get `recovered: false`, or a frame `missed`. A topic without messages also begins
-/// a new epoch each time 100,000 topics have got their first message.
+/// and the age of its history. Its clients get `recovered: false`, or a frame `missed`. A topic without messages may begin a
+/// new epoch each time another one gets its first message, with a probability of one in 262,144.
 ///
 /// # While Redis is away
 /// Publishing to a topic with history fails. A message without history reaches the sessions of this node, and no other.
@@ -71,8 +71,8 @@ use topics::Topics;
 /// needs `+select` too:
 /// ```text
 /// ACL SETUSER hub on >secret resetchannels ~shop:* ~{shop:* &{shop:*
-///   +info +evalsha +script|load +subscribe +unsubscribe +publish +set +get +del +unlink +pexpire
-///   +hmget +hset +hincrby +hlen +xadd +xrange +xdel +time
+///   +info +evalsha +script|load +subscribe +unsubscribe +publish +set +get +del +pexpire
+///   +hmget +hset +hincrby +xadd +xrange +xdel +time
 /// ```
 ///
 /// # TLS

@@ -13,12 +13,7 @@ if first then
 end
 local epoch, top = open()
 if top == 0 then
-  if redis.call('HLEN', KEYS[3]) > MAX_BEGUN then
-    reseed()
-  end
-  redis.call('HINCRBY', KEYS[3], field(), 1)
-  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch, 'top', 0)
-  redis.call('DEL', KEYS[2])
+  begin(epoch)
 end
 local offset = redis.call('HINCRBY', KEYS[1], 'top', 1)
 local at = position(epoch, offset)
