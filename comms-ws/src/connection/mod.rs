@@ -36,6 +36,7 @@ use crate::{
     close::Close,
     environment::Environment,
     message::{Batch, Encoding},
+    socket::Socket,
 };
 use peer::Peer;
 use queue::{Queue, QueueLimits};
@@ -50,7 +51,7 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     pub(crate) encoding: Encoding,
     /// The socket, if the publisher's side may write to it.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     out: Mutex<Out>,
     waker: AtomicWaker,
     attention: AtomicBool,
@@ -88,7 +89,7 @@ pub(crate) struct Opening {
     pub(crate) name: Uuid,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) encoding: Encoding,
-    pub(crate) socket: Option<TcpStream>,
+    pub(crate) socket: Option<Socket>,
     pub(crate) expires: u64,
     pub(crate) env: Arc<Environment>,
     pub(crate) waiting: Arc<WaitingList>,
@@ -163,7 +164,7 @@ impl Connection {
 
     /// Writes to the socket if nothing waits before these bytes. Returns how many bytes it has taken.
     fn write_now(&self, out: &Out, bytes: impl FnOnce() -> Bytes) -> io::Result<usize> {
-        let Some(socket) = self.socket.as_ref().filter(|_| out.queue.is_empty()) else { return Ok(0) };
+        let Some(socket) = self.socket().filter(|_| out.queue.is_empty()) else { return Ok(0) };
         match socket.try_write(&bytes()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             result => result,
@@ -283,7 +284,7 @@ impl Connection {
 
     /// Returns the socket that was given at the opening.
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        self.socket.as_ref()
+        self.socket.as_ref().map(|socket| &socket.stream)
     }
 
     /// Returns whether the client can send anything: an event stream has no direction from the client.
