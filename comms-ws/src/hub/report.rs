@@ -10,8 +10,8 @@ use super::Hub;
 pub struct Stats {
     /// The number of open sessions, including handshakes in progress.
     pub sessions: usize,
-    /// The number of these sessions that are on a bare TCP socket, to which the publisher's side writes. The others are on
-    /// a stream, such as TLS, or wait for their handshake. See
+    /// The number of these sessions that are on a bare TCP socket, to which the publisher's side writes. The others are
+    /// event streams, are on a stream such as TLS, or wait for their handshake. See
     /// [`HubBuilder::bare_sockets`](super::HubBuilder::bare_sockets).
     pub direct_sessions: usize,
     /// The number of topics with at least one subscriber.
