@@ -36,7 +36,7 @@ use futures_util::task::AtomicWaker;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::{close::Close, environment::Environment, message::Encoding};
+use crate::{close::Close, environment::Environment, message::Encoding, socket::Socket};
 use peer::Peer;
 use queue::{Queue, QueueLimits};
 
@@ -50,7 +50,7 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     pub(crate) encoding: Encoding,
     /// The socket, if the publisher's side may write to it.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     out: Mutex<Out>,
     waker: AtomicWaker,
     attention: AtomicBool,
@@ -77,7 +77,7 @@ pub(crate) struct Opening {
     pub(crate) name: Uuid,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) encoding: Encoding,
-    pub(crate) socket: Option<TcpStream>,
+    pub(crate) socket: Option<Socket>,
     pub(crate) expires: u64,
     pub(crate) env: Arc<Environment>,
     pub(crate) waiting: Arc<WaitingList>,
@@ -142,7 +142,7 @@ impl Connection {
 
     /// Returns the socket that was given at the opening.
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        self.socket.as_ref()
+        self.socket.as_ref().map(|socket| &socket.stream)
     }
 
     /// Returns whether the client can send anything: an event stream has no direction from the client.
