@@ -65,6 +65,7 @@
 //! | [`TopicOptions`], [`SlowConsumer`], [`Filter`] | the history of a topic, what happens to slow clients, and the part of a topic that a client wants |
 //! | [`backplane`] | the seam to other nodes, and the backplane of a single one |
 //! | [`Link`], [`Encoding`] | the seam for further transports |
+//! | [`BareSocket`] | the seam to a server that wraps its sockets |
 //! | [`credentials`], [`SUBPROTOCOL`] | the token of a handshake, and the subprotocol of the frames |
 //! | [`close`] | the close codes |
 //! | `client` | a client that stays connected and resumes (feature `client`) |
@@ -77,7 +78,7 @@
 //! | `client` | the client in Rust; the folder `web` of this crate has one for browsers, without dependencies |
 //! | `client-tls` | `wss` URLs for the client; the application installs the provider of rustls |
 //! | `redis` | `backplane::Redis`: the hubs of several nodes, and the history, on Redis |
-//! | `testing` | an echo of WebSocket frames, for the tests of this crate |
+//! | `testing` | an echo of WebSocket frames and the parsers, for the tests of this crate |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backplane;
@@ -99,6 +100,7 @@ mod push;
 mod refusal;
 mod session;
 mod shard;
+mod socket;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
@@ -117,5 +119,6 @@ pub use hub::{Hub, HubBuilder, Stats, TopicStats};
 pub use message::Encoding;
 pub use push::Push;
 pub use session::{Link, Outgoing, Session, session_topic};
+pub use socket::BareSocket;
 pub use topic::{Filter, SlowConsumer, TopicOptions};
 pub use transport::Body;

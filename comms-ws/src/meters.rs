@@ -9,6 +9,7 @@ use crate::{close::Close, message::Encoding, refusal::Refusal};
 
 pub(crate) struct Meters {
     sessions: Gauge,
+    direct: AtomicUsize,
     delivered: Counter,
     slow_closed: Counter,
     dropped: Counter,
@@ -22,6 +23,7 @@ impl Meters {
     pub(crate) fn new() -> Self {
         Self {
             sessions: metrics::gauge!(telemetry::WS_SESSIONS),
+            direct: AtomicUsize::new(0),
             delivered: metrics::counter!(telemetry::WS_DELIVERED),
             slow_closed: metrics::counter!(telemetry::WS_SLOW_CLOSED),
             dropped: metrics::counter!(telemetry::WS_DROPPED),
@@ -34,6 +36,20 @@ impl Meters {
 
     pub(crate) fn sessions(&self, open: usize) {
         self.sessions.set(open as f64);
+    }
+
+    /// Notes that a session on a bare socket has begun.
+    pub(crate) fn direct_opened(&self) {
+        self.direct.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn direct_ended(&self) {
+        self.direct.fetch_sub(1, Relaxed);
+    }
+
+    /// Returns the number of sessions on bare sockets.
+    pub(crate) fn direct(&self) -> usize {
+        self.direct.load(Relaxed)
     }
 
     /// Notes that the queue of a session has `after` bytes in place of `before`.

@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
 use super::{client::Client, grant::Session};
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     connection::{Connection, Duty, Item, Opening},
     hub::{registry::Admission, state::HubState},
     message::Encoding,
+    socket::Socket,
 };
 
 /// How much a transport takes from the queue at a time, in bytes.
@@ -58,7 +58,7 @@ impl Link {
         admission: Admission,
         session: Option<&Session>,
         encoding: Encoding,
-        socket: Option<TcpStream>,
+        socket: Option<Socket>,
     ) -> Self {
         let connection = Connection::new(Opening {
             id: admission.id,
@@ -78,6 +78,9 @@ impl Link {
         // A drain that began before the connection was registered has not seen it.
         if hub.registry.is_draining() {
             connection.close(Close::GOING_AWAY);
+        }
+        if connection.socket().is_some() {
+            hub.env.meters.direct_opened();
         }
         let client = Client::new(hub.clone(), connection.clone());
         Self { hub: hub.clone(), connection, client, admission }
@@ -201,5 +204,8 @@ impl Drop for Link {
         self.client.leave_all();
         self.connection.end();
         self.hub.watch.remove(&self.connection);
+        if self.connection.socket().is_some() {
+            self.hub.env.meters.direct_ended();
+        }
     }
 }

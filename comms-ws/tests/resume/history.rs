@@ -69,8 +69,9 @@ async fn another_epoch_recovers_nothing() {
         let memory = Memory::new(Clock::system()).max_bytes(64 * 1024);
         let server = Server::start(builder(config()).backplane(memory).build().unwrap()).await;
         let mut ledger = with_ledger(&server, 3).await;
-        for n in 0..10 {
-            server.hub.publish("public/other", &large_push(n, 32 * 1024)).await.unwrap();
+        for n in 0..100 {
+            let other = format!("public/other/{n}");
+            server.hub.publish(&other, &large_push(n, 32 * 1024)).await.unwrap();
         }
         publish(&server.hub, TOPIC, 4..=8).await;
         resume(&server, transport, &mut ledger, 100).await;
