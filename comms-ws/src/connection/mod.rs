@@ -36,7 +36,7 @@ use futures_util::task::AtomicWaker;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::{close::Close, environment::Environment, message::Encoding};
+use crate::{close::Close, environment::Environment, message::Encoding, socket::Socket};
 use peer::Peer;
 use queue::{Queue, QueueLimits};
 
@@ -50,10 +50,12 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     pub(crate) encoding: Encoding,
     /// The socket, if the publisher's side may write to it.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     out: Mutex<Out>,
     waker: AtomicWaker,
     attention: AtomicBool,
+    /// The end of the session is counted.
+    is_counted: AtomicBool,
     env: Arc<Environment>,
     waiting: Arc<WaitingList>,
 }
@@ -75,7 +77,7 @@ pub(crate) struct Opening {
     pub(crate) name: Uuid,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) encoding: Encoding,
-    pub(crate) socket: Option<TcpStream>,
+    pub(crate) socket: Option<Socket>,
     pub(crate) expires: u64,
     pub(crate) env: Arc<Environment>,
     pub(crate) waiting: Arc<WaitingList>,
@@ -95,19 +97,24 @@ impl Connection {
             out: Mutex::new(out),
             waker: AtomicWaker::new(),
             attention: AtomicBool::new(false),
+            is_counted: AtomicBool::new(false),
             env,
             waiting,
         })
     }
 
     /// Ends the session with `close`. What is queued is still written if `close` is orderly, and discarded otherwise.
-    pub(crate) fn close(&self, close: Close) {
+    pub(crate) fn close(self: &Arc<Self>, close: Close) {
         self.close_locked(&mut self.lock(), close);
     }
 
-    fn close_locked(&self, out: &mut Out, close: Close) {
+    fn close_locked(self: &Arc<Self>, out: &mut Out, close: Close) {
         if out.is_closing() {
             return;
+        }
+        // A server that cannot write does not ask for the end of an event stream either.
+        if !self.hears() && !out.is_watched {
+            self.begin_waiting(out);
         }
         if !close.is_orderly() {
             out.queue.discard();
@@ -135,7 +142,7 @@ impl Connection {
 
     /// Returns the socket that was given at the opening.
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        self.socket.as_ref()
+        self.socket.as_ref().map(|socket| &socket.stream)
     }
 
     /// Returns whether the client can send anything: an event stream has no direction from the client.
@@ -143,13 +150,21 @@ impl Connection {
         self.encoding != Encoding::EventStream
     }
 
-    /// Returns for how long the socket has taken nothing although bytes wait. `None`: nothing waits, and the watch does not
-    /// look at this connection any more.
+    /// Returns for how long the socket has taken nothing although bytes wait, or the end of an event stream. `None`: nothing
+    /// waits, and the watch does not look at this connection any more.
     pub(crate) fn stalled(&self) -> Option<Duration> {
         let mut out = self.lock();
-        let waits = !out.queue.is_empty() && !out.is_closing();
+        let waits = match out.close {
+            None => !out.gone && !out.queue.is_empty(),
+            Some(_) => !out.gone && !self.hears(),
+        };
         out.is_watched = waits;
         waits.then(|| Duration::from_millis(self.env.now().saturating_sub(out.progress)))
+    }
+
+    /// Returns `true` at the first call, which counts the end of the session.
+    pub(crate) fn is_first_end(&self) -> bool {
+        !self.is_counted.swap(true, Relaxed)
     }
 
     pub(crate) fn is_open(&self) -> bool {

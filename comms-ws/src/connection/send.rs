@@ -58,7 +58,7 @@ impl Connection {
 
     /// Writes to the socket if nothing waits before these bytes. Returns how many bytes it has taken.
     fn write_now(&self, out: &Out, bytes: impl FnOnce() -> Bytes) -> io::Result<usize> {
-        let Some(socket) = self.socket.as_ref().filter(|_| out.queue.is_empty()) else { return Ok(0) };
+        let Some(socket) = self.socket().filter(|_| out.queue.is_empty()) else { return Ok(0) };
         match socket.try_write(&bytes()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             result => result,
@@ -83,7 +83,7 @@ impl Connection {
         self.begin_waiting(out);
     }
 
-    fn begin_waiting(self: &Arc<Self>, out: &mut Out) {
+    pub(super) fn begin_waiting(self: &Arc<Self>, out: &mut Out) {
         out.progress = self.env.now();
         if !std::mem::replace(&mut out.is_watched, true) {
             self.waiting.push(self);

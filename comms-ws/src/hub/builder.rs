@@ -7,6 +7,7 @@ use comms_core::{
     clock::Clock,
     resilience::{Backoff, Jitter},
 };
+use hyper::upgrade::Upgraded;
 
 use super::{Hub, state::HubState};
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     cursor::CursorKey,
     environment::Environment,
     session::{Authenticate, Session},
+    socket::{BareSocket, TakeSocket},
 };
 
 /// Builds a [`Hub`], from [`Hub::builder`].
@@ -44,11 +46,13 @@ pub struct HubBuilder {
     cursor_keys: Vec<CursorKey>,
     backplane: Option<Arc<dyn Backplane>>,
     authenticate: Option<Arc<dyn Authenticate>>,
+    take_socket: TakeSocket,
 }
 
 impl HubBuilder {
     pub(super) fn new(config: HubConfig, clock: Clock) -> Self {
-        Self { config, clock, cursor_keys: Vec::new(), backplane: None, authenticate: None }
+        // `Err` returns the connection.
+        Self { config, clock, cursor_keys: Vec::new(), backplane: None, authenticate: None, take_socket: Err }
     }
 
     /// Sets the keys that sign cursors and tickets. The first signs, all verify, so that a key can be replaced: add the
@@ -78,6 +82,18 @@ impl HubBuilder {
         self
     }
 
+    /// Sets the function that takes the TCP socket out of an upgraded connection, for a server that wraps its sockets:
+    /// `comms_grpc::take_socket` for the listener of `comms-grpc`. The function returns the connection if it is another
+    /// stream, such as TLS. Default none: the hub recognizes only the sockets that hyper serves without a wrapper.
+    ///
+    /// The publisher's side writes to a bare socket itself. A session on another stream is written by its own task, which
+    /// costs a wakeup of the task for each write. [`Stats::direct_sessions`](super::Stats::direct_sessions) counts the
+    /// sessions on bare sockets.
+    pub fn bare_sockets(mut self, take: fn(Upgraded) -> Result<BareSocket, Upgraded>) -> Self {
+        self.take_socket = take;
+        self
+    }
+
     /// Creates the hub.
     ///
     /// # Errors
@@ -86,7 +102,7 @@ impl HubBuilder {
     ///   keeps nothing, if the backplane serves another hub, or if other processes share it and there is no key of cursors.
     /// - [`ErrorKind::Fatal`](comms_core::ErrorKind::Fatal) if a random key is needed and the system has no random source.
     pub fn build(self) -> Result<Hub, Error> {
-        let Self { config, clock, mut cursor_keys, backplane, authenticate } = self;
+        let Self { config, clock, mut cursor_keys, backplane, authenticate, take_socket } = self;
         let config = config.validated()?;
         let backplane = backplane.unwrap_or_else(|| Arc::new(Memory::new(clock.clone())));
         if cursor_keys.is_empty() && backplane.is_shared() {
@@ -102,7 +118,7 @@ impl HubBuilder {
         let backoff = Backoff::new(Duration::from_millis(75), Duration::from_millis(3_750))?
             .with_jitter(Jitter::Ratio(1.0 / 3.0))?;
         let env = Environment::new(config, clock, cursor_keys);
-        HubState::new(env, backplane, backoff, authenticate).map(Hub)
+        HubState::new(env, backplane, backoff, authenticate, take_socket).map(Hub)
     }
 }
 

@@ -11,6 +11,10 @@ use crate::backplane::Status;
 pub struct Stats {
     /// The number of open sessions, including handshakes in progress.
     pub sessions: usize,
+    /// The number of these sessions that are on a bare TCP socket, to which the publisher's side writes. The others are
+    /// event streams, are on a stream such as TLS, or wait for their handshake. See
+    /// [`HubBuilder::bare_sockets`](super::HubBuilder::bare_sockets).
+    pub direct_sessions: usize,
     /// The number of topics with at least one subscriber.
     pub topics: usize,
     /// The number of bytes that clients have not been sent yet. A message counts once for each session.
@@ -38,6 +42,7 @@ impl Hub {
     pub fn stats(&self) -> Stats {
         Stats {
             sessions: self.0.registry.len(),
+            direct_sessions: self.0.env.meters.direct(),
             topics: self.0.feeds.len(),
             queued_bytes: self.0.env.meters.queued_bytes(),
             held_bytes: self.0.env.meters.held_bytes(),

@@ -15,6 +15,7 @@ use crate::{
     fanout::Fanout,
     feed::table::Feeds,
     session::Authenticate,
+    socket::TakeSocket,
 };
 
 pub(crate) struct HubState {
@@ -24,6 +25,7 @@ pub(crate) struct HubState {
     pub(crate) registry: Arc<Registry>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    pub(crate) take_socket: TakeSocket,
 }
 
 impl HubState {
@@ -34,6 +36,7 @@ impl HubState {
         backplane: Arc<dyn Backplane>,
         backoff: Backoff,
         authenticate: Option<Arc<dyn Authenticate>>,
+        take_socket: TakeSocket,
     ) -> Result<Arc<Self>, Error> {
         let env = Arc::new(env);
         let state = Arc::new(Self {
@@ -43,6 +46,7 @@ impl HubState {
             feeds: Feeds::default(),
             env,
             authenticate,
+            take_socket,
         });
         let receiver = Arc::downgrade(&state);
         let receiver: Weak<dyn Receiver> = receiver;

@@ -7,7 +7,7 @@ use super::{
     join::{Join, Start},
     membership::Membership,
 };
-use crate::{hub::state::HubState, topic::Filter};
+use crate::{cursor, hub::state::HubState, protocol::JoinedTopic, topic::Filter};
 
 /// The maximum length of a topic name in bytes.
 pub(super) const TOPIC_LIMIT: usize = 256;
@@ -40,6 +40,15 @@ pub(super) async fn look_up(hub: &HubState, session: &Session, topic: &str) -> R
     }
 }
 
+/// A topic that a session does not join.
+pub(super) struct Refused {
+    pub(super) code: &'static str,
+    pub(super) topic: String,
+}
+
+/// What the beginning of a join has led to. `None`: the session has left the topic.
+pub(super) type Begun = Result<Option<Join>, Refused>;
+
 /// A topic that a session joins at its start.
 pub(super) struct Wanted {
     pub(super) membership: Arc<Membership>,
@@ -50,19 +59,27 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Returns what the client knows of the topic until the session has joined it: its position, if it named one. So the id
+    /// of an event stream has the position from the first event on.
+    pub(super) fn waiting(&self, hub: &HubState) -> JoinedTopic {
+        let topic = self.membership.name().to_string();
+        let cursor = match self.start {
+            Start::Now => None,
+            Start::After(Some(position)) => Some(cursor::token(&hub.env.cursor_keys, &topic, position)),
+            Start::After(None) => Some(cursor::unreadable(&topic)),
+        };
+        JoinedTopic { topic, cursor, recovered: None, sparse: false }
+    }
+
     /// Begins to join the topic, or returns the error code and the name of a topic that is not allowed.
-    pub(super) async fn begin(
-        self,
-        hub: Arc<HubState>,
-        page: usize,
-    ) -> Result<Option<Join>, (&'static str, String)> {
+    pub(super) async fn begin(self, hub: Arc<HubState>, page: usize) -> Begun {
         let Self { membership, filter, start, asked } = self;
         let name = membership.name();
         if let Some(session) = asked
             && let Err(code) = look_up(&hub, &session, name).await
         {
             membership.leave();
-            return Err((code, name.to_string()));
+            return Err(Refused { code, topic: name.to_string() });
         }
         Ok(Join::begin(hub, &membership, filter, start, page).await)
     }

@@ -182,21 +182,23 @@ async fn more_missed_messages_than_a_queue_takes_arrive() {
     }
 }
 
-/// A message that is larger than the queue of a session reaches it, or its client would resume at this message for ever.
+/// A message of a node with larger queues reaches the sessions of this one, or their clients would resume at it for ever.
 #[tokio::test]
 async fn a_message_that_is_larger_than_the_queue_arrives() {
     for io in [Io::Bare, Io::Wrapped] {
         for transport in Transport::ALL {
-            let hub = builder(config().queue_bytes(16 * 1024)).build().unwrap();
+            let backplane = Memory::new(Clock::system());
+            let publisher = builder(config()).backplane(backplane.clone()).build().unwrap();
+            let hub = builder(config().queue_bytes(16 * 1024)).backplane(backplane).build().unwrap();
             let server =
                 Server::start_with(hub, io, |user| Some(Session::new(user, vec![TOPIC.into()]))).await;
             let mut ledger = Ledger::default();
             let mut client = Client::open(server.address, transport, &Open::of("ann")).await;
             client.checked(&mut ledger).await.unwrap();
-            server.hub.publish(TOPIC, &large_push(1, 200_000)).await.unwrap();
+            publisher.publish(TOPIC, &large_push(1, 200_000)).await.unwrap();
             client.until(&mut ledger, TOPIC, 1).await;
             drop(client);
-            server.hub.publish(TOPIC, &large_push(2, 200_000)).await.unwrap();
+            publisher.publish(TOPIC, &large_push(2, 200_000)).await.unwrap();
             let open = Open::of("ann").cursor(ledger.cursor());
             let mut client = Client::open(server.address, transport, &open).await;
             client.until(&mut ledger, TOPIC, 2).await;
