@@ -62,6 +62,23 @@ async fn a_history_that_is_too_old_recovers_nothing() {
     }
 }
 
+/// The client had every message that was removed to make room.
+#[tokio::test]
+async fn a_topic_that_was_emptied_is_recovered() {
+    for transport in Transport::ALL {
+        let memory = Memory::new(Clock::system()).max_bytes(64 * 1024);
+        let server = Server::start(builder(config()).backplane(memory).build().unwrap()).await;
+        let mut ledger = with_ledger(&server, 3).await;
+        for n in 0..10 {
+            server.hub.publish("public/other", &large_push(n, 32 * 1024)).await.unwrap();
+        }
+        publish(&server.hub, TOPIC, 4..=8).await;
+        resume(&server, transport, &mut ledger, 100).await;
+        assert_eq!(ledger.gaps(TOPIC), [], "{transport:?}");
+        assert_eq!(ledger.received(TOPIC), [1, 2, 3, 4, 5, 6, 7, 8, 100], "{transport:?}");
+    }
+}
+
 /// The backplane forgot the topic while the client was away, and another epoch began.
 #[tokio::test]
 async fn another_epoch_recovers_nothing() {
