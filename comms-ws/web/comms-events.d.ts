@@ -121,7 +121,8 @@ export interface CommsEventMap {
  * An event stream cannot be asked whether it is alive: a dead one is noticed when the browser reports an error, or two
  * ping intervals after the last frame if the server sends pings as frames. Its topics change by a new connection. They
  * and the cursor are in its URL, which has at most 7,000 characters: topics whose position does not fit are not resumed
- * (`missed`), and the client fails if the topics alone do not fit. While an event stream is in use, the failure of a
+ * (`missed`, or `unsubscribed` with the reason `too_many_topics` if only the cursor has named them), and the client fails if
+ * the topics alone do not fit. While an event stream is in use, the failure of a
  * WebSocket has no effect on it.
  */
 export class CommsEvents extends EventTarget {

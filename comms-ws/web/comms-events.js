@@ -168,13 +168,13 @@ export class Topics {
     const token = (topic) => (this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null);
     const granted = [...this.#granted].filter((topic) => !this.#wanted.has(topic) && topic !== this.#own);
     const cursors = [];
-    this.#leftOut.clear();
-    for (const topic of granted.sort()) {
-      const cursor = token(topic);
-      if (cursor === null) continue;
-      if (isSse || [...cursors, encode(cursor)].join(",").length < MAX_CURSOR) cursors.push(encode(cursor));
-      else this.#leftOut.add(topic);
+    const topics = granted.sort().filter((topic) => token(topic) !== null);
+    for (const topic of topics) {
+      const cursor = encode(token(topic));
+      if (!isSse && [...cursors, cursor].join(",").length >= MAX_CURSOR) break;
+      cursors.push(cursor);
     }
+    const room = cursors.length;
     const wanted = [...this.#wanted.values()].filter((one) => isSse || !hasFilter(one)).map(({ topic }) => topic);
     const pairs = [];
     let length = cursors.join(",").length;
@@ -196,6 +196,7 @@ export class Topics {
       const message = `the URL of the event stream would have more than ${MAX_STREAM_URL} characters: ${advice}`;
       throw new Failure(message, { isFinal: true });
     }
+    this.#leftOut = new Set(topics.slice(Math.min(room, cursors.length)));
     return text();
   }
 
@@ -216,11 +217,10 @@ export class Topics {
     this.#dropped.clear();
     this.#unwanted = new Set([...this.#unwanted].filter((topic) => given.has(topic)));
     for (const topic of topics) if (!this.#unwanted.has(topic.topic)) items.push(this.#place(topic));
-    // The server has not seen the tokens of these topics: the client subscribes by name.
-    for (const topic of this.#leftOut) {
+    // The server has not seen the tokens of these topics: the client subscribes by name, if it can send frames.
+    for (const topic of isSse ? [] : this.#leftOut) {
       if (!given.has(topic) && !this.#wanted.has(topic)) this.#wanted.set(topic, subscription(topic));
     }
-    this.#leftOut.clear();
     const isAddressable = given.has(this.#own);
     for (const topic of [...this.#places.keys()]) {
       if (given.has(topic) || this.#wanted.has(topic)) continue;
@@ -228,8 +228,10 @@ export class Topics {
       this.#places.delete(topic);
       // The topic of an earlier session has ended with that session.
       const isOwn = isAddressable && topic.startsWith("session/");
-      items.push({ kind: "unsubscribed", topic, ...(!isOwn && { reason: "forbidden" }) });
+      const reason = this.#leftOut.has(topic) ? "too_many_topics" : "forbidden";
+      items.push({ kind: "unsubscribed", topic, ...(!isOwn && { reason }) });
     }
+    this.#leftOut.clear();
     this.#granted = given;
     if (isSse) return { items, frames: [] };
     const isJoined = (topic) => given.has(topic) || this.#asked.has(topic);
@@ -272,6 +274,7 @@ export class Topics {
     this.#places.delete(topic);
     this.#unavailable.delete(topic);
     this.#dropped.delete(topic);
+    this.#leftOut.delete(topic);
   }
 
   /** Whether `resubscribe` has topics. */

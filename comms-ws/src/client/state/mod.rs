@@ -118,6 +118,7 @@ impl State {
         self.places.remove(topic);
         self.unavailable.remove(topic);
         self.dropped.remove(topic);
+        self.left_out.remove(topic);
     }
 
     /// Takes a frame about a topic; others have no effect. `bytes` is the length of the frame.

@@ -36,12 +36,11 @@ impl State {
         let (mut asked, mut left_out) = (HashSet::new(), HashSet::new());
         for topic in granted {
             let Some(token) = self.token(topic) else { continue };
-            if len + token.len() + 1 > MAX_CURSOR {
-                left_out.insert(topic.clone());
-                continue;
-            }
             len += token.len() + 1;
-            cursor.push(token);
+            match len > MAX_CURSOR {
+                true => drop(left_out.insert(topic.clone())),
+                false => cursor.push(token),
+            }
         }
         self.left_out = left_out;
         for topic in self.wanted.values().filter(|one| !one.has_filter()).map(|one| &one.topic) {

@@ -141,6 +141,8 @@ fn tokens_that_make_the_query_too_long_are_sent_by_frames() {
     let query = state.query();
     assert!(query.len() <= 6 * 1024 + 10 && query.len() > 5 * 1024, "{}", query.len());
     let asked = query.matches(":1:5:m").count();
+    // A topic that the application leaves meanwhile is not subscribed again.
+    state.unsubscribe(&name(98));
     // The server subscribes the last topic by itself.
     let given: Vec<Value> = (0..asked)
         .map(|n| json!({"topic": name(n), "cursor": format!("{}:1:5:m", name(n)), "recovered": true}))
@@ -148,7 +150,7 @@ fn tokens_that_make_the_query_too_long_are_sent_by_frames() {
         .collect();
     let mut out = VecDeque::new();
     let frames = state.receive(&json!({"type": "welcome", "topics": given}), &mut out).unwrap();
-    assert_eq!(asked + frames.len(), 99);
+    assert_eq!(asked + frames.len(), 98);
     assert!(frames.iter().all(|frame| frame.contains(":1:5:m") && frame.len() < 4 * 1024));
     let items: Vec<String> = out.iter().map(|entry| text(&entry.item)).collect();
     assert_eq!(items.iter().filter(|item| item.starts_with("recovered")).count(), asked);
