@@ -1,0 +1,44 @@
+//! Servers that end, and others in their place.
+
+use std::time::Duration;
+
+use crate::{browser::Browser, has_all, open, opened, site::Site};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Chromium; run scripts/test"]
+async fn chromium_resumes_at_a_server_that_was_restarted() {
+    let (browser, mut site) = (Browser::start(), Site::start().await);
+    let tab = open(&browser, &site, "{}").await;
+    opened(&tab, "ws", 1).await;
+    site.publish(3).await;
+    has_all(&tab, &site).await;
+    site.network.cut();
+    // The event stream is tried too.
+    tab.until("count('waiting') >= 4").await;
+    site.publish(3).await;
+    drop(site.replace().await);
+    tab.until("events.state === 'open'").await;
+    site.publish(3).await;
+    has_all(&tab, &site).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Chromium; run scripts/test"]
+async fn chromium_moves_from_a_server_that_drains_without_a_gap() {
+    let (browser, mut site) = (Browser::start(), Site::start().await);
+    let tab = open(&browser, &site, "{}").await;
+    opened(&tab, "ws", 1).await;
+    let old = site.replace().await;
+    let drain = tokio::spawn(async move {
+        old.drain(Duration::from_secs(5)).await;
+        old.stats().sessions
+    });
+    while !drain.is_finished() {
+        site.publish(1).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(drain.await.unwrap(), 0);
+    opened(&tab, "ws", 2).await;
+    site.publish(3).await;
+    has_all(&tab, &site).await;
+}
