@@ -377,8 +377,8 @@ class Connection {
   #expires = Infinity;
   isEnded = false;
   isWelcome = false;
-  /** Whether the token source has returned a token. */
-  hasToken = false;
+  /** Whether the server was asked: the token source has returned a token, or there is none. */
+  isRequested = false;
 
   constructor(transport, env, on) {
     Object.assign(this, { transport, began: env.monotonic() });
@@ -396,7 +396,7 @@ class Connection {
     try {
       const secret = token ? await token({ refused }) : null;
       if (this.isEnded) return;
-      this.hasToken = token !== null;
+      this.isRequested = true;
       if (this.transport === "ws") this.#openSocket(url, query, secret);
       else await this.#openStream(url, query, secret);
     } catch (error) {
@@ -663,7 +663,10 @@ export class CommsEvents extends EventTarget {
     this.#env = { ...browser(), ...env };
     this.#topics = new Topics(topics, cursor);
     this.#listen(this.#env.window, "online", () => this.#networkChanged());
-    this.#listen(this.#env.window, "offline", () => this.#offline());
+    this.#listen(this.#env.window, "offline", () => this.#interrupt("the browser is offline"));
+    // In the cache for going back, a page that is left would keep its session on the server.
+    this.#listen(this.#env.window, "pagehide", () => this.#interrupt("the page was left"));
+    this.#listen(this.#env.window, "pageshow", ({ persisted }) => persisted && this.reconnect());
     this.#listen(this.#env.document, "visibilitychange", () => {
       if (this.#env.document.visibilityState === "visible") this.reconnect();
     });
@@ -735,14 +738,18 @@ export class CommsEvents extends EventTarget {
   #networkChanged() {
     this.#blocked = 0;
     this.#hadSocket = false;
+    // An attempt on the old network may end only at its time limit.
+    if (!this.#current) this.#opening?.close();
     if (this.#current?.transport === "sse") return this.#attempt("ws");
     this.reconnect();
   }
 
-  #offline() {
-    const failure = () => new Failure("the browser is offline");
-    this.#opening?.end(failure());
-    this.#current?.end(failure());
+  #interrupt(reason) {
+    const failure = new Failure(reason);
+    const blocked = this.#blocked;
+    this.#opening?.end(failure);
+    this.#current?.end(failure);
+    this.#blocked = blocked; // an attempt that was interrupted shows nothing about proxies
   }
 
   #enter(state, detail = {}) {
@@ -900,7 +907,8 @@ export class CommsEvents extends EventTarget {
   }
 
   /** Counts the WebSockets that a proxy may have blocked. A code of the application proves that none did. */
-  #notOpened({ transport }, { code }) {
+  #notOpened({ transport, isRequested }, { code }) {
+    if (!isRequested) return;
     if (transport === "sse") this.#blocked = 1; // the server is away: a WebSocket next
     else this.#blocked = code >= 4000 ? 0 : this.#blocked + 1;
   }
@@ -910,8 +918,8 @@ export class CommsEvents extends EventTarget {
    * clients together would overload the token source. A browser does not show that a WebSocket was refused with 401.
    * After `BLOCKED_AFTER` of these, the ticket of an event stream shows it, and without one the token is suspected.
    */
-  #judgeToken({ transport, refused, hasToken, isWelcome }, { code }) {
-    if (!hasToken) return; // the token source has failed: what it should know has not changed
+  #judgeToken({ transport, refused, isRequested, isWelcome }, { code }) {
+    if (!isRequested) return; // the token source has failed: what it should know has not changed
     const now = this.#env.monotonic();
     if (refused && !isWelcome) this.#replaced = now;
     const isUnclear = transport === "ws" && !isWelcome && code === 1006;

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// The limit of a wait that ends a test which hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// The shell gives the pipes the descriptors 3 and 4, on which Chromium reads commands and writes replies. Chromium ends
 /// when they are closed, also if the process of the test is killed.

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -18,9 +19,12 @@ use axum::{
 use comms_core::clock::Clock;
 use comms_ws::{BROWSER_CLIENT, CursorKey, Hub, HubConfig, Push, Session, backplane::Memory, credentials};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
-use crate::network::Network;
+use crate::{browser::LIMIT, network::Network};
 
 const TOPIC: &str = "user/ann";
 /// The page runs scripts of this origin alone, and none that are made from text.
@@ -104,6 +108,16 @@ impl Site {
             let data = json!({ "n": n, "pad": "ё".repeat(pad / 2) });
             self.hub.publish(TOPIC, &Push::new(format!("id/{n}"), "test.v1", data)).await.unwrap();
         }
+    }
+
+    /// Waits until the hub has `count` sessions.
+    pub(crate) async fn until_sessions(&self, count: usize) {
+        let poll = async {
+            while self.hub.stats().sessions != count {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LIMIT, poll).await.unwrap_or_else(|_| panic!("not {count}: {:?}", self.hub.stats()));
     }
 
     /// Returns the number of events that were published.

@@ -151,6 +151,7 @@ test("a client that has had a WebSocket stays with it, until the network changes
   for (let n = 0; n < 4; n++) await client.retry();
   assert.ok(!server.requests.includes("ticket"), server.requests.join());
   client.page.network("online");
+  client.clock.advance(0);
   for (let n = 0; n < 2; n++) await client.retry();
   assert.equal((await server.stream()).query, "ticket=ticket-1");
 });
