@@ -1,4 +1,5 @@
-//! Chromium without a window, driven by the Chrome DevTools Protocol.
+//! Chromium without a window, driven by the Chrome DevTools Protocol. The tests of `reference-app` use this file too.
+#![allow(dead_code, reason = "no test target uses all of it")]
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -19,6 +20,9 @@ use tokio::{
 
 /// The limit of a wait that ends a test which hangs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a page shows when a wait has failed.
+const REPORT: &str = "window.report?.() ?? document.body.innerText";
 
 /// The shell gives the pipes the descriptors 3 and 4, on which Chromium reads commands and writes replies. Chromium ends
 /// when they are closed, also if the process of the test is killed.
@@ -168,7 +172,7 @@ impl Tab {
             }
         };
         if timeout(LIMIT, poll).await.is_err() {
-            panic!("not within {LIMIT:?}: {expression}: {:?}", self.evaluate("({ numbers, log })").await);
+            panic!("not within {LIMIT:?}: {expression}: {:?}", self.evaluate(REPORT).await);
         }
     }
 

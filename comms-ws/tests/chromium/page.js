@@ -37,6 +37,9 @@ window.start = (options = {}) => {
   window.events = events;
 };
 
+/** What a test that has failed prints. */
+window.report = () => ({ numbers, log });
+
 /** Returns how often `text` is in the log. */
 window.count = (text) => log.filter((one) => one === text).length;
 window.isReady = true;
