@@ -128,7 +128,8 @@ impl Pipe {
         write!(self.commands, "{command}\0").unwrap();
         loop {
             let message = timeout(LIMIT, self.messages.recv()).await;
-            let mut message = message.unwrap_or_else(|_| panic!("{method}: no reply")).expect("Chromium runs");
+            let mut message =
+                message.unwrap_or_else(|_| panic!("{method}: no reply")).expect("Chromium runs");
             // The other messages are events.
             if message["id"] == self.last_id {
                 assert!(message["error"].is_null(), "{method}: {}", message["error"]);
@@ -183,6 +184,12 @@ impl Tab {
         });
         self.call("Network.enable", json!({})).await;
         self.call("Network.emulateNetworkConditions", params).await;
+    }
+
+    /// Stops the page, as the browser does with tabs that were not used for some time, or lets it go on.
+    pub(crate) async fn set_frozen(&self, is_frozen: bool) {
+        let state = if is_frozen { "frozen" } else { "active" };
+        self.call("Page.setWebLifecycleState", json!({ "state": state })).await;
     }
 
     /// Puts the tab in front of the others.

@@ -1,6 +1,6 @@
 //! Servers that end, and others in their place.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::{browser::Browser, has_all, open, opened, site::Site};
 
@@ -41,4 +41,6 @@ async fn chromium_moves_from_a_server_that_drains_without_a_gap() {
     opened(&tab, "ws", 2).await;
     site.publish(3).await;
     has_all(&tab, &site).await;
+    // The client waits as the server asks, and connects once.
+    assert_eq!(site.proxy.sockets.load(Ordering::Relaxed), 2);
 }

@@ -18,7 +18,8 @@ async fn shows_delivered(tab: &Tab, orders: usize) {
 }
 
 async fn is_live(tab: &Tab, is_live: bool) {
-    tab.until(&format!("(document.getElementById('connection')?.textContent === 'Live') === {is_live}")).await;
+    tab.until(&format!("(document.getElementById('connection')?.textContent === 'Live') === {is_live}"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
