@@ -31,6 +31,8 @@ const MAX_WAIT = 300_000;
 const MAX_TIMER = 2 ** 31 - 1;
 /** The WebSockets that must fail in a row, without a `welcome` before, until the client falls back to SSE. */
 const BLOCKED_AFTER = 2;
+/** As above, for a client that has had a WebSocket: the server is away more often than a network begins to block. */
+const BLOCKED_LATER = 8;
 /**
  * The advice for the close codes after which a new connection would fail in the same way. Before `welcome`, the codes
  * below 4000 are those of a proxy.
@@ -739,7 +741,7 @@ export class CommsEvents extends EventTarget {
     this.#blocked = 0;
     this.#hadSocket = false;
     // An attempt on the old network may end only at its time limit.
-    if (!this.#current) this.#opening?.close();
+    if (!this.#current) this.#interrupt("the network has changed");
     if (this.#current?.transport === "sse") return this.#attempt("ws");
     this.reconnect();
   }
@@ -777,7 +779,7 @@ export class CommsEvents extends EventTarget {
   }
 
   #choose() {
-    const isBlocked = !this.#hadSocket && this.#blocked >= BLOCKED_AFTER;
+    const isBlocked = this.#blocked >= (this.#hadSocket ? BLOCKED_LATER : BLOCKED_AFTER);
     return (isBlocked && this.#env.EventSource) || !this.#env.WebSocket ? "sse" : "ws";
   }
 
@@ -831,7 +833,7 @@ export class CommsEvents extends EventTarget {
     this.#refused = false;
     this.#replaced = -Infinity;
     this.#blocked = isSse ? BLOCKED_AFTER : 0;
-    this.#hadSocket ||= !isSse;
+    this.#hadSocket = !isSse;
     old?.close();
     this.#cancel();
     this.#env.clearTimeout(this.#resubscribeTimer);

@@ -8,6 +8,7 @@ mod offline;
 mod options;
 mod servers;
 mod site;
+mod soak;
 mod tabs;
 mod tokens;
 

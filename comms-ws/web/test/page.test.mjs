@@ -24,12 +24,16 @@ test("the client reconnects at once when the network is back", async (t) => {
 test("an attempt on the old network is replaced when the network is back", async (t) => {
   const server = await Server.start(t);
   const client = new Client(t, server);
+  (await server.peer()).socket.close(4401);
+  await client.retry();
   const silent = await server.peer();
   client.page.network("online");
   await silent.closed;
   client.clock.advance(0);
   (await server.peer()).welcome();
   await client.state("open");
+  // The new token is not requested twice.
+  assert.deepEqual(client.hints, [false, true, false]);
 });
 
 test("a page that is left ends its session, and resumes it when it is restored", async (t) => {
