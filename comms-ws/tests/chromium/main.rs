@@ -6,9 +6,9 @@ mod browser;
 mod network;
 mod offline;
 mod options;
+mod random;
 mod servers;
 mod site;
-mod soak;
 mod tabs;
 mod tokens;
 

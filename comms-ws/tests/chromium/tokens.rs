@@ -48,7 +48,7 @@ async fn chromium_backs_off_while_its_token_is_refused() {
     assert_eq!(tab.get("count('token refused')").await, 1, "{}", tab.get("log").await);
     // Each attempt is one request at most.
     let attempts = tab.get("count('connecting')").await.as_u64().unwrap();
-    let requests = &site.proxy.sockets.load(Ordering::Relaxed) + site.proxy.streams.load(Ordering::Relaxed);
+    let requests = site.proxy.sockets.load(Ordering::Relaxed) + site.proxy.streams.load(Ordering::Relaxed);
     assert!(requests <= attempts, "{requests} requests of {attempts} attempts");
     site.proxy.refuses_tokens.store(false, Ordering::Relaxed);
     tab.until("events.state === 'open'").await;
