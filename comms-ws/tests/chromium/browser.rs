@@ -84,10 +84,10 @@ impl Browser {
     /// Opens `url` in a new tab, which is in front of the others.
     pub(crate) async fn open(&self, url: &str) -> Tab {
         let mut pipe = self.pipe.lock().await;
-        let target = pipe.call(None, "Target.createTarget", json!({ "url": url })).await;
+        let target = pipe.call(None, "Target.createTarget", json!({ "url": url })).await.unwrap();
         let target = target["targetId"].as_str().unwrap().to_owned();
         let attach = json!({ "targetId": target, "flatten": true });
-        let attached = pipe.call(None, "Target.attachToTarget", attach).await;
+        let attached = pipe.call(None, "Target.attachToTarget", attach).await.unwrap();
         let session = attached["sessionId"].as_str().unwrap().to_owned();
         Tab { pipe: self.pipe.clone(), target, session }
     }
@@ -118,8 +118,8 @@ fn read(replies: ChildStdout, messages: &UnboundedSender<Value>) {
 }
 
 impl Pipe {
-    /// Calls a method of the browser, or of the tab with the session `session`.
-    async fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
+    /// Calls a method of the browser, or of the tab with the session `session`. Returns the text of an error.
+    async fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Result<Value, String> {
         self.last_id += 1;
         let mut command = json!({ "id": self.last_id, "method": method, "params": params });
         if let Some(session) = session {
@@ -132,8 +132,10 @@ impl Pipe {
                 message.unwrap_or_else(|_| panic!("{method}: no reply")).expect("Chromium runs");
             // The other messages are events.
             if message["id"] == self.last_id {
-                assert!(message["error"].is_null(), "{method}: {}", message["error"]);
-                return message["result"].take();
+                return match &message["error"] {
+                    Value::Null => Ok(message["result"].take()),
+                    error => Err(format!("{method}: {error}")),
+                };
             }
         }
     }
@@ -147,13 +149,14 @@ pub(crate) struct Tab {
 
 impl Tab {
     pub(crate) async fn call(&self, method: &str, params: Value) -> Value {
-        self.pipe.lock().await.call(Some(&self.session), method, params).await
+        self.pipe.lock().await.call(Some(&self.session), method, params).await.unwrap()
     }
 
-    /// Returns the value of an expression in the page, or the text of its exception.
+    /// Returns the value of an expression in the page, or the text of its exception. Fails too if the page is left
+    /// meanwhile.
     async fn evaluate(&self, expression: &str) -> Result<Value, String> {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let mut result = self.call("Runtime.evaluate", params).await;
+        let mut result = self.pipe.lock().await.call(Some(&self.session), "Runtime.evaluate", params).await?;
         match &result["exceptionDetails"] {
             Value::Null => Ok(result["result"]["value"].take()),
             details => Err(details["exception"]["description"].to_string()),
@@ -163,6 +166,12 @@ impl Tab {
     /// Returns the value of an expression in the page.
     pub(crate) async fn get(&self, expression: &str) -> Value {
         self.evaluate(expression).await.unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    /// Evaluates an expression that leaves the page.
+    pub(crate) async fn leave(&self, expression: &str) {
+        // The page may have been left before the reply.
+        let _ = self.evaluate(expression).await;
     }
 
     /// Waits until an expression is true in the page, which may be loading still.
@@ -199,6 +208,6 @@ impl Tab {
 
     pub(crate) async fn close(self) {
         let target = json!({ "targetId": self.target });
-        self.pipe.lock().await.call(None, "Target.closeTarget", target).await;
+        self.pipe.lock().await.call(None, "Target.closeTarget", target).await.unwrap();
     }
 }

@@ -59,10 +59,10 @@ async fn interrupt(tab: &Tab, front: &Tab, site: &mut Site, random: &mut Xoshiro
             tab.show().await;
         }
         6 => {
-            tab.get("location.href = '/other'").await;
+            tab.leave("location.href = '/other'").await;
             tab.until("document.body?.textContent === 'another page'").await;
             publish(site, random).await;
-            tab.get("history.back()").await;
+            tab.leave("history.back()").await;
             tab.until("window.events !== undefined").await;
         }
         // From now on, the other transport is used.

@@ -90,12 +90,12 @@ async fn chromium_page_that_is_restored_from_the_cache_resumes() {
         tab.until("events.state === 'open'").await;
         site.publish(3).await;
         has_all(&tab, &site).await;
-        tab.get("location.href = '/other'").await;
+        tab.leave("location.href = '/other'").await;
         tab.until("document.body.textContent === 'another page'").await;
         // A page in the cache would keep its session for minutes.
         site.until_sessions(0).await;
         site.publish(3).await;
-        tab.get("history.back()").await;
+        tab.leave("history.back()").await;
         tab.until("count('restored') === 1").await;
         has_all(&tab, &site).await;
         site.publish(3).await;
