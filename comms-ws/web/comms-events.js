@@ -666,8 +666,7 @@ export class CommsEvents extends EventTarget {
     this.#topics = new Topics(topics, cursor);
     this.#listen(this.#env.window, "online", () => this.#networkChanged());
     this.#listen(this.#env.window, "offline", () => this.#interrupt("the browser is offline"));
-    // In the cache for going back, a page that is left would keep its session on the server.
-    this.#listen(this.#env.window, "pagehide", () => this.#interrupt("the page was left"));
+    this.#listen(this.#env.window, "pagehide", () => this.#leave());
     this.#listen(this.#env.window, "pageshow", ({ persisted }) => persisted && this.reconnect());
     this.#listen(this.#env.document, "visibilitychange", () => {
       if (this.#env.document.visibilityState === "visible") this.reconnect();
@@ -744,6 +743,12 @@ export class CommsEvents extends EventTarget {
     if (!this.#current) this.#interrupt("the network has changed");
     if (this.#current?.transport === "sse") return this.#attempt("ws");
     this.reconnect();
+  }
+
+  /** In the back/forward cache, the page would keep its session on the server. The next attempt follows when it is restored. */
+  #leave() {
+    this.#interrupt("the page was left");
+    this.#cancel();
   }
 
   #interrupt(reason) {

@@ -45,6 +45,7 @@ test("a page that is left ends its session, and resumes it when it is restored",
   client.page.network("pagehide", { persisted: true });
   assert.equal(await peer.closed, 1000);
   assert.match((await client.state("waiting")).error.message, /left/);
+  assert.equal(client.clock.timers, 0);
   client.page.network("pageshow", { persisted: true });
   client.clock.advance(0);
   const next = await server.peer();
