@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use comms_core::resilience::Backoff;
+use comms_core::{Error, resilience::Backoff};
 
 use super::{
     registry::Registry,
@@ -15,6 +15,7 @@ use crate::{
     fanout::Fanout,
     feed::table::Feeds,
     session::Authenticate,
+    socket::TakeSocket,
 };
 
 pub(crate) struct HubState {
@@ -24,15 +25,19 @@ pub(crate) struct HubState {
     pub(crate) registry: Arc<Registry>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    pub(crate) take_socket: TakeSocket,
 }
 
 impl HubState {
+    /// # Errors
+    /// Returns the error of [`Backplane::attach`].
     pub(crate) fn new(
         env: Environment,
         backplane: Arc<dyn Backplane>,
         backoff: Backoff,
         authenticate: Option<Arc<dyn Authenticate>>,
-    ) -> Arc<Self> {
+        take_socket: TakeSocket,
+    ) -> Result<Arc<Self>, Error> {
         let env = Arc::new(env);
         let state = Arc::new(Self {
             registry: Arc::new(Registry::new(env.meters.clone())),
@@ -41,11 +46,12 @@ impl HubState {
             feeds: Feeds::default(),
             env,
             authenticate,
+            take_socket,
         });
         let receiver = Arc::downgrade(&state);
         let receiver: Weak<dyn Receiver> = receiver;
-        state.fanout.backplane.attach(receiver);
-        state
+        state.fanout.backplane.attach(receiver)?;
+        Ok(state)
     }
 
     /// Starts the tasks of the hub, once.

@@ -28,6 +28,7 @@ pub(super) struct Membership {
 impl Membership {
     pub(super) fn enter(hub: &Arc<HubState>, connection: &Arc<Connection>, topic: &str) -> Arc<Self> {
         let feed = hub.feeds.enter(topic, || hub.env.config.topics.of(topic));
+        hub.env.meters.join_begins();
         let (member, live) = (Member::new(connection), AtomicBool::new(false));
         Arc::new(Self { hub: hub.clone(), feed, member, live })
     }
@@ -39,6 +40,9 @@ impl Membership {
             let _feed = self.feed.lock();
             if !self.member.leave() {
                 return;
+            }
+            if !self.is_live() {
+                self.hub.env.meters.join_ends();
             }
             let connection = self.member.connection.id;
             if let Some(shard) = self.hub.fanout.shard_of(connection) {
@@ -54,7 +58,9 @@ impl Membership {
     }
 
     pub(super) fn set_live(&self) {
-        self.live.store(true, Relaxed);
+        if !self.live.swap(true, Relaxed) {
+            self.hub.env.meters.join_ends();
+        }
     }
 
     pub(super) fn is_live(&self) -> bool {

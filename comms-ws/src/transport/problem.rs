@@ -26,12 +26,11 @@ pub(super) fn response(refusal: Refusal, version: Version) -> Response<Body> {
         // header.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    match refusal {
-        Refusal::Principal | Refusal::Address | Refusal::Full | Refusal::Draining => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        }
-        Refusal::Handshake(reason) => headers.extend(reason.headers()),
-        Refusal::Origin | Refusal::NoTransport | Refusal::NotUpgradable => {}
+    if refusal.is_temporary() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    if let Refusal::Handshake(reason) = refusal {
+        headers.extend(reason.headers());
     }
     response
 }

@@ -9,8 +9,11 @@ mod access;
 #[path = "../backplane/contract.rs"]
 mod contract;
 mod crash;
+mod epochs;
 mod follower;
+mod groups;
 mod lost;
+mod misuse;
 #[path = "../backplane/node.rs"]
 mod node;
 mod pause;

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-/// Makes the names of keys and channels. All keys of a topic have one hash tag, so that they are in one slot.
+/// Makes the names of keys and channels.
 ///
 /// ```text
 /// {PREFIX:TOPIC}:meta        hash: run id, epoch, offset of the last message
 /// {PREFIX:TOPIC}:log         stream: the messages
 /// {PREFIX:TOPIC}:id:ID       string: the position of the message with the identity ID
 /// {PREFIX:TOPIC}:live:DB     channel: channels belong to all databases of a server
+/// PREFIX:starts              hash: from what the first epochs of topics are derived
 /// PREFIX:claim:KEY           string: a claim
 /// ```
 #[derive(Debug)]
@@ -43,6 +44,10 @@ impl Keys {
 
     pub(super) fn channel(&self, topic: &str) -> String {
         self.of_topic(topic, &format!("live:{}", self.database))
+    }
+
+    pub(super) fn starts(&self) -> String {
+        format!("{}:starts", self.prefix)
     }
 
     pub(super) fn claim(&self, key: &str) -> String {
