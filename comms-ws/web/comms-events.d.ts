@@ -48,7 +48,7 @@ export interface Options {
   monotonic?: () => number;
   /** A number of at least 0 and below 1. */
   random?: () => number;
-  /** Dispatches `online` and `offline`. */
+  /** Dispatches `online`, `offline`, `pagehide` and `pageshow`. */
   window?: EventTarget | null;
   /** Dispatches `visibilitychange`. */
   document?: (EventTarget & { visibilityState: string }) | null;
@@ -116,7 +116,8 @@ export interface CommsEventMap {
 
 /**
  * A client that stays connected until `close`: WebSocket, or server-sent events after two WebSockets that could not be
- * opened. It resumes each topic after a lost connection, also over the other transport.
+ * opened, eight if one was open before on this network. It resumes each topic after a lost connection, also over the
+ * other transport. A page that is left ends its connection, and resumes if the browser restores it from its cache.
  *
  * An event stream cannot be asked whether it is alive: a dead one is noticed when the browser reports an error, or two
  * ping intervals after the last frame if the server sends pings as frames. Its topics change by a new connection. They

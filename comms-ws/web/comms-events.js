@@ -33,6 +33,8 @@ const MAX_WAIT = 300_000;
 const MAX_TIMER = 2 ** 31 - 1;
 /** The WebSockets that must fail in a row, without a `welcome` before, until the client falls back to SSE. */
 const BLOCKED_AFTER = 2;
+/** As above, for a client that has had a WebSocket: the server is away more often than a network begins to block. */
+const BLOCKED_LATER = 8;
 /**
  * The advice for the close codes after which a new connection would fail in the same way. Before `welcome`, the codes
  * below 4000 are those of a proxy.
@@ -405,8 +407,8 @@ class Connection {
   #expires = Infinity;
   isEnded = false;
   isWelcome = false;
-  /** Whether the token source has returned a token. */
-  hasToken = false;
+  /** Whether the server was asked: the token source has returned a token, or there is none. */
+  isRequested = false;
 
   constructor(transport, env, on) {
     Object.assign(this, { transport, began: env.monotonic() });
@@ -424,7 +426,7 @@ class Connection {
     try {
       const secret = token ? await token({ refused }) : null;
       if (this.isEnded) return;
-      this.hasToken = token !== null;
+      this.isRequested = true;
       if (this.transport === "ws") this.#openSocket(url, query, secret);
       else await this.#openStream(url, query, secret);
     } catch (error) {
@@ -691,7 +693,9 @@ export class CommsEvents extends EventTarget {
     this.#env = { ...browser(), ...env };
     this.#topics = new Topics(topics, cursor);
     this.#listen(this.#env.window, "online", () => this.#networkChanged());
-    this.#listen(this.#env.window, "offline", () => this.#offline());
+    this.#listen(this.#env.window, "offline", () => this.#interrupt("the browser is offline"));
+    this.#listen(this.#env.window, "pagehide", () => this.#leave());
+    this.#listen(this.#env.window, "pageshow", ({ persisted }) => persisted && this.reconnect());
     this.#listen(this.#env.document, "visibilitychange", () => {
       if (this.#env.document.visibilityState === "visible") this.reconnect();
     });
@@ -763,14 +767,24 @@ export class CommsEvents extends EventTarget {
   #networkChanged() {
     this.#blocked = 0;
     this.#hadSocket = false;
+    // An attempt on the old network may end only at its time limit.
+    if (!this.#current) this.#interrupt("the network has changed");
     if (this.#current?.transport === "sse") return this.#attempt("ws");
     this.reconnect();
   }
 
-  #offline() {
-    const failure = () => new Failure("the browser is offline");
-    this.#opening?.end(failure());
-    this.#current?.end(failure());
+  /** In the back/forward cache, the page would keep its session on the server. The next attempt follows when it is restored. */
+  #leave() {
+    this.#interrupt("the page was left");
+    this.#cancel();
+  }
+
+  #interrupt(reason) {
+    const failure = new Failure(reason);
+    const blocked = this.#blocked;
+    this.#opening?.end(failure);
+    this.#current?.end(failure);
+    this.#blocked = blocked; // an attempt that was interrupted shows nothing about proxies
   }
 
   #enter(state, detail = {}) {
@@ -798,7 +812,7 @@ export class CommsEvents extends EventTarget {
   }
 
   #choose() {
-    const isBlocked = !this.#hadSocket && this.#blocked >= BLOCKED_AFTER;
+    const isBlocked = this.#blocked >= (this.#hadSocket ? BLOCKED_LATER : BLOCKED_AFTER);
     return (isBlocked && this.#env.EventSource) || !this.#env.WebSocket ? "sse" : "ws";
   }
 
@@ -852,7 +866,7 @@ export class CommsEvents extends EventTarget {
     this.#refused = false;
     this.#replaced = -Infinity;
     this.#blocked = isSse ? BLOCKED_AFTER : 0;
-    this.#hadSocket ||= !isSse;
+    this.#hadSocket = !isSse;
     old?.close();
     this.#cancel();
     this.#env.clearTimeout(this.#resubscribeTimer);
@@ -928,7 +942,8 @@ export class CommsEvents extends EventTarget {
   }
 
   /** Counts the WebSockets that a proxy may have blocked. A code of the application proves that none did. */
-  #notOpened({ transport }, { code }) {
+  #notOpened({ transport, isRequested }, { code }) {
+    if (!isRequested) return;
     if (transport === "sse") this.#blocked = 1; // the server is away: a WebSocket next
     else this.#blocked = code >= 4000 ? 0 : this.#blocked + 1;
   }
@@ -938,8 +953,8 @@ export class CommsEvents extends EventTarget {
    * clients together would overload the token source. A browser does not show that a WebSocket was refused with 401.
    * After `BLOCKED_AFTER` of these, the ticket of an event stream shows it, and without one the token is suspected.
    */
-  #judgeToken({ transport, refused, hasToken, isWelcome }, { code }) {
-    if (!hasToken) return; // the token source has failed: what it should know has not changed
+  #judgeToken({ transport, refused, isRequested, isWelcome }, { code }) {
+    if (!isRequested) return; // the token source has failed: what it should know has not changed
     const now = this.#env.monotonic();
     if (refused && !isWelcome) this.#replaced = now;
     const isUnclear = transport === "ws" && !isWelcome && code === 1006;
