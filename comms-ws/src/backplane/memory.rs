@@ -9,7 +9,9 @@ use std::{
 
 use comms_core::{Error, async_trait, bytes::Bytes, clock::Clock, shutdown::ShutdownSignal};
 
-use super::{Backplane, History, Position, Publication, Published, Receiver, Retention};
+use super::{
+    Backplane, History, Position, Publication, Published, Receiver, Retention, presence::PresenceTable,
+};
 
 /// The default of [`Memory::max_bytes`].
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -55,6 +57,7 @@ struct State {
     bytes: usize,
     claims: HashMap<String, Instant>,
     claims_by_age: VecDeque<(Instant, String)>,
+    presence: PresenceTable,
 }
 
 /// The history of one topic.
@@ -165,6 +168,21 @@ impl Backplane for Memory {
         state.claims.insert(key.to_owned(), end);
         state.claims_by_age.push_back((end, key.to_owned()));
         Ok(true)
+    }
+
+    async fn set_present(
+        &self,
+        topic: &str,
+        node: u64,
+        principals: &[Arc<str>],
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        self.lock().presence.set(topic, node, principals, lifetime, self.0.clock.now());
+        Ok(())
+    }
+
+    async fn present(&self, topic: &str, max: usize) -> Result<Vec<String>, Error> {
+        Ok(self.lock().presence.of(topic, max, self.0.clock.now()))
     }
 
     async fn run(&self, _shutdown: ShutdownSignal) {}

@@ -6,6 +6,7 @@
 //! | `servers.rs`, `failure.rs` | connections to the primary, the kinds of its failures |
 //! | `link.rs`, `commands.rs`, `*.lua` | the connection for commands, the commands and their scripts |
 //! | `subscriber.rs`, `topics.rs`, `topic.rs` | the connection that receives, the subscribed topics and the delivery |
+//! | `presence.rs`, `present.lua`, `set_present.lua` | the principals that are present in topics |
 //! | `check.rs` | the check for last messages that did not arrive |
 
 mod check;
@@ -14,6 +15,7 @@ mod config;
 mod failure;
 mod keys;
 mod link;
+mod presence;
 mod servers;
 mod subscriber;
 mod topic;
@@ -56,7 +58,7 @@ use topics::Topics;
 ///
 /// # Requirements
 /// Redis 6.2 or later, or Valkey. The credentials must allow `EVALSHA`, `SCRIPT LOAD`, `INFO`, `TIME`, `SUBSCRIBE`,
-/// `UNSUBSCRIBE`, `PUBLISH`, `PING`, the commands of hashes, streams and strings, `DEL` and `PEXPIRE`. The setting `maxmemory-policy` should be `noeviction`:
+/// `UNSUBSCRIBE`, `PUBLISH`, `PING`, the commands of hashes, streams, strings and sorted sets, `DEL`, `PEXPIRE` and `PTTL`. The setting `maxmemory-policy` should be `noeviction`:
 /// an evicted identity lets a repeated message pass.
 ///
 /// # Limitations
@@ -173,6 +175,20 @@ impl Backplane for Redis {
 
     async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error> {
         self.0.set_if_absent(key, lifetime).await
+    }
+
+    async fn set_present(
+        &self,
+        topic: &str,
+        node: u64,
+        principals: &[Arc<str>],
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        self.0.set_present(topic, node, principals, lifetime).await
+    }
+
+    async fn present(&self, topic: &str, max: usize) -> Result<Vec<String>, Error> {
+        self.0.read_present(topic, max).await
     }
 
     async fn run(&self, shutdown: ShutdownSignal) {
