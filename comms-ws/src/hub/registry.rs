@@ -5,17 +5,19 @@ use std::{
     hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
+use comms_core::clock::Clock;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use crate::{config::HubConfig, meters::Meters};
-use crate::{connection::Connection, refusal::Refusal};
+use crate::{close::Close, config::HubConfig, connection::Connection, meters::Meters, refusal::Refusal};
 
 pub(crate) struct Registry {
     state: Mutex<State>,
     open: TaskTracker,
     meters: Arc<Meters>,
+    clock: Clock,
 }
 
 #[derive(Default)]
@@ -33,6 +35,8 @@ struct Slot {
     /// Set after the handshake.
     connection: Weak<Connection>,
     principal: Option<Arc<str>>,
+    /// When the principal began the session, since the Unix epoch.
+    began: Duration,
     /// The sessions of the principal were ended during the handshake.
     is_disconnected: bool,
 }
@@ -47,8 +51,8 @@ pub(crate) struct Admission {
 }
 
 impl Registry {
-    pub(super) fn new(meters: Arc<Meters>) -> Self {
-        Self { state: Mutex::default(), open: TaskTracker::new(), meters }
+    pub(super) fn new(meters: Arc<Meters>, clock: Clock) -> Self {
+        Self { state: Mutex::default(), open: TaskTracker::new(), meters, clock }
     }
 
     /// Admits a session. `principal` is `None` until its client has authenticated.
@@ -82,7 +86,9 @@ impl Registry {
         }
         let id = state.next;
         state.next += 1;
-        state.sessions.insert(id, Slot { principal: principal.cloned(), ..Slot::default() });
+        state
+            .sessions
+            .insert(id, Slot { principal: principal.cloned(), began: self.clock.unix(), ..Slot::default() });
         self.meters.sessions(state.sessions.len());
         let (registry, principal) = (self.clone(), principal.cloned());
         Ok(Admission { registry, principal, address, id, _open: self.open.token() })
@@ -108,21 +114,30 @@ impl Registry {
         self.lock().sessions.values().filter_map(|slot| slot.connection.upgrade()).collect()
     }
 
-    /// Returns the connections of `principal`, to be closed, and the number of its sessions that are in the handshake, which
-    /// are closed after it.
-    pub(super) fn disconnect(&self, principal: &str) -> (Vec<Arc<Connection>>, usize) {
-        let mut state = self.lock();
+    /// Ends the sessions of `principal` that began until `until`, since the Unix epoch; those in their handshake end after it.
+    /// Returns their number.
+    pub(super) fn disconnect(&self, principal: &str, until: Duration) -> usize {
         let (mut open, mut in_handshake) = (Vec::new(), 0);
-        for slot in state.sessions.values_mut().filter(|slot| slot.principal.as_deref() == Some(principal)) {
-            match slot.connection.upgrade() {
-                Some(connection) => open.push(connection),
-                None => {
-                    slot.is_disconnected = true;
-                    in_handshake += 1;
+        {
+            let mut state = self.lock();
+            // Most calls of other nodes concern no session of this one.
+            if !state.by_principal.contains_key(principal) {
+                return 0;
+            }
+            let of_principal =
+                |slot: &&mut Slot| slot.principal.as_deref() == Some(principal) && slot.began <= until;
+            for slot in state.sessions.values_mut().filter(of_principal) {
+                match slot.connection.upgrade() {
+                    Some(connection) => open.push(connection),
+                    None => {
+                        slot.is_disconnected = true;
+                        in_handshake += 1;
+                    }
                 }
             }
         }
-        (open, in_handshake)
+        open.iter().for_each(|connection| connection.close(Close::DISCONNECTED));
+        open.len() + in_handshake
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -151,7 +166,8 @@ impl Admission {
             return Err(Refusal::Principal);
         }
         *state.by_principal.entry(principal.clone()).or_default() += 1;
-        state.sessions.entry(self.id).or_default().principal = Some(principal.clone());
+        let slot = state.sessions.entry(self.id).or_default();
+        (slot.principal, slot.began) = (Some(principal.clone()), self.registry.clock.unix());
         drop(state);
         self.principal = Some(principal.clone());
         Ok(())

@@ -40,6 +40,11 @@ impl Membership {
             if !self.member.leave() {
                 return;
             }
+            if self.is_live()
+                && let Some(principal) = self.present()
+            {
+                self.hub.presence.leave(self.name(), principal);
+            }
             let connection = self.member.connection.id;
             if let Some(shard) = self.hub.fanout.shard_of(connection) {
                 shard.unsubscribe(self.name(), connection);
@@ -53,8 +58,20 @@ impl Membership {
         &self.feed.topic.name
     }
 
+    /// Notes that the session gets the messages of the topic. Called under the lock of the feed.
     pub(super) fn set_live(&self) {
         self.live.store(true, Relaxed);
+        if let Some(principal) = self.present() {
+            self.hub.presence.join(self.name(), principal);
+        }
+    }
+
+    /// Returns the principal of the session if the topic lists who is present.
+    fn present(&self) -> Option<Arc<str>> {
+        if !self.feed.topic.options.presence {
+            return None;
+        }
+        self.member.connection.peer.principal()
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -10,6 +10,7 @@ mod access;
 mod contract;
 mod crash;
 mod follower;
+mod hubs;
 mod lost;
 #[path = "../backplane/node.rs"]
 mod node;
