@@ -9,6 +9,8 @@
 //!
 //! A request passes through `crate::transport` (origin, handshake), `registry.rs` (admission within the limits of the
 //! configuration) and `crate::session`. `watch.rs` looks after all sessions: pings, silence, stalled sockets, expiry.
+//!
+//! What concerns the sessions of all nodes: `disconnects.rs` ends those of a user, `presence.rs` reports who is in a topic.
 
 mod builder;
 pub(crate) mod disconnects;
@@ -130,9 +132,10 @@ impl Hub {
     /// node that has missed more, or whose backplane has lost the history, cannot know whose sessions to end: it logs a
     /// warning, and they go on until their token expires.
     ///
-    /// A session that begins after the call is not ended by it: the application refuses the user at the handshake before it calls.
-    /// Exceptions are sessions on other nodes that begin before the message arrives, or, on a node that was cut off, up to 10
-    /// seconds after the call. The clocks of the nodes must not differ by more than that.
+    /// A session that begins after the call is not ended by it, also if its token was verified before: the application
+    /// refuses the user at the handshake, and calls then. Exceptions are sessions on other nodes that begin before the
+    /// message arrives, or, on a node that was cut off, up to 10 seconds after the call. The clocks of the nodes must not differ by more
+    /// than that.
     ///
     /// # Errors
     /// Returns the error of the backplane, see [`Backplane::publish`](crate::backplane::Backplane::publish), if other

@@ -60,7 +60,7 @@ async fn a_node_that_was_cut_off_ends_the_sessions_after_the_interruption() {
     for _ in 0..100 {
         a.disconnect("ann").await.unwrap();
     }
-    let _own = open(&a, "cem").await;
+    let mut own = open(&a, "ann").await;
     clock.advance(9 * SECOND);
     let mut soon_after = open(&b, "ann").await;
     clock.advance(2 * SECOND);
@@ -71,6 +71,10 @@ async fn a_node_that_was_cut_off_ends_the_sessions_after_the_interruption() {
         assert_eq!(end(link).await.code, close::FORBIDDEN);
     }
     assert!(is_idle(&mut after).await && is_idle(&mut other).await);
+    let mut last = open(&a, "last").await;
+    b.disconnect("last").await.unwrap();
+    assert_eq!(end(&mut last).await.code, close::FORBIDDEN);
+    assert!(is_idle(&mut own).await, "the node of the call has ended its sessions at once");
 }
 
 /// A lost message is noticed when the next one arrives.
