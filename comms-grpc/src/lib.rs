@@ -60,7 +60,7 @@
 //! | TLS (feature `tls`) | [`tls`]; an authority for development and tests (feature `development-authority`) |
 //! | rules of access by the scopes of a token (feature `jwt`) | `AccessBuilder::verifier`, `Caller::scope` |
 //! | the reflection service (feature `reflection`) | `Server::reflection` |
-//! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
+//! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`], [`take_socket`] |
 //!
 //! # Limitations
 //! A call whose response has begun is not retried. The endpoints of a channel are given as URIs or by DNS. Only requests of
@@ -79,7 +79,8 @@
     doc = "[`ListenerConfig`]: #main-types",
     doc = "[`Protocols`]: #main-types",
     doc = "[`Peer`]: #main-types",
-    doc = "[`RequestBody`]: #main-types"
+    doc = "[`RequestBody`]: #main-types",
+    doc = "[`take_socket`]: #main-types"
 )]
 #![cfg_attr(not(feature = "tls"), doc = "", doc = "[`tls`]: #main-types")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -109,7 +110,7 @@ pub use peer_identity::PeerIdentity;
 #[cfg(feature = "server")]
 pub use server::{
     Access, AccessBuilder, Caller, ListenerConfig, Peer, Protocols, Replay, RequestBody, Server,
-    ServerConfig, ServerLayer, ServerService, listen, serve,
+    ServerConfig, ServerLayer, ServerService, listen, serve, take_socket,
 };
 pub use status::{field_errors, from_status, refused, to_status};
 pub use tonic;

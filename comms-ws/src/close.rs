@@ -24,6 +24,10 @@ pub const FORBIDDEN: u16 = 4403;
 /// The client read too slowly, so that its queue exceeded a limit or a write took too long. The client reconnects with
 /// its cursor, and resumes the topics that have history.
 pub const TOO_SLOW: u16 = 4408;
+/// A newer session of the same principal has replaced this one
+/// ([`PrincipalLimit::EndOldest`](crate::PrincipalLimit::EndOldest)). The client does not reconnect, or two clients would
+/// replace each other for ever.
+pub const REPLACED: u16 = 4409;
 /// The server received no frame, not even the response to a ping, for two times
 /// [`HubConfig::ping_interval`](crate::HubConfig::ping_interval).
 pub const SILENT: u16 = 4410;
@@ -60,6 +64,7 @@ impl Close {
     pub(crate) const TOO_MANY_SESSIONS: Self = Self::new(TOO_MANY_SESSIONS, "too many sessions of this user");
     pub(crate) const DISCONNECTED: Self = Self::new(FORBIDDEN, "disconnected by the application");
     pub(crate) const TOO_SLOW: Self = Self::new(TOO_SLOW, "too slow: reconnect with the cursor");
+    pub(crate) const REPLACED: Self = Self::new(REPLACED, "replaced by a newer session of this user");
     pub(crate) const SILENT: Self = Self::new(SILENT, "no frame received");
 
     pub(crate) const fn new(code: u16, reason: &'static str) -> Self {

@@ -17,8 +17,9 @@
 //! - [`Hub::disconnect`] ends the sessions of a user on all nodes, and [`Hub::present`] lists the users of a topic on all
 //!   nodes, also after an interruption of the backplane or the death of a node.
 //! - A slow session delays neither the publisher nor other sessions.
-//! - [`HubConfig`] limits the memory of each session, the number of sessions in all, of a user and of an address, the
-//!   number of topics, the size and rate of client frames, the time without a frame, and the time of each write.
+//! - [`HubConfig`] limits the memory of each session, the size of a push, the number of sessions in all, without a token, of
+//!   a user and of an address, the number of topics, the size and rate of client frames, the time without a frame, and the
+//!   time of each write.
 //!
 //! # What breaks it
 //! - Messages in a topic without history have no offset. A client misses what was published while it was not connected.
@@ -60,11 +61,13 @@
 //! | item | role |
 //! |---|---|
 //! | [`Hub`], [`HubConfig`], [`HubBuilder`] | accepts sessions and publishes to them; its limits; its keys, backplane and check of tokens |
+//! | [`PrincipalLimit`] | what happens to a further session of a principal that has the maximum |
 //! | [`Session`] | the principal, the topics and the expiry that the application grants to a client |
 //! | [`Push`] | the message that is published |
 //! | [`TopicOptions`], [`SlowConsumer`], [`Filter`] | the history of a topic, what happens to slow clients, and the part of a topic that a client wants |
 //! | [`backplane`] | the seam to other nodes, and the backplane of a single one |
 //! | [`Link`], [`Encoding`] | the seam for further transports |
+//! | [`BareSocket`] | the seam to a server that wraps its sockets |
 //! | [`credentials`], [`SUBPROTOCOL`] | the token of a handshake, and the subprotocol of the frames |
 //! | [`close`] | the close codes |
 //! | `client` | a client that stays connected and resumes (feature `client`) |
@@ -77,7 +80,7 @@
 //! | `client` | the client in Rust; the folder `web` of this crate has one for browsers, without dependencies |
 //! | `client-tls` | `wss` URLs for the client; the application installs the provider of rustls |
 //! | `redis` | `backplane::Redis`: the hubs of several nodes, and the history, on Redis |
-//! | `testing` | an echo of WebSocket frames, for the tests of this crate |
+//! | `testing` | an echo of WebSocket frames and the parsers, for the tests of this crate |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backplane;
@@ -99,6 +102,7 @@ mod push;
 mod refusal;
 mod session;
 mod shard;
+mod socket;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
@@ -110,12 +114,13 @@ mod websocket;
 /// The folder `web` of this crate has it with its types.
 pub const BROWSER_CLIENT: &str = include_str!("../web/comms-events.js");
 
-pub use config::HubConfig;
+pub use config::{HubConfig, PrincipalLimit};
 pub use credentials::{SUBPROTOCOL, credentials};
 pub use cursor::CursorKey;
 pub use hub::{Hub, HubBuilder, Stats, TopicStats};
 pub use message::Encoding;
 pub use push::Push;
 pub use session::{Link, Outgoing, Session, session_topic};
+pub use socket::BareSocket;
 pub use topic::{Filter, SlowConsumer, TopicOptions};
 pub use transport::Body;

@@ -23,6 +23,8 @@ pub(crate) enum Refusal {
     Address,
     /// The hub has too many sessions.
     Full,
+    /// Too many sockets have not authenticated yet.
+    Unauthenticated,
     /// The hub shuts down.
     Draining,
     /// The request opens neither a WebSocket nor an event stream.
@@ -38,7 +40,7 @@ impl Refusal {
         match self {
             Self::Origin => StatusCode::FORBIDDEN,
             Self::Principal | Self::Address => StatusCode::TOO_MANY_REQUESTS,
-            Self::Full | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Unauthenticated | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoTransport => StatusCode::BAD_REQUEST,
             Self::Handshake(reason) => reason.status(),
             Self::NotUpgradable => StatusCode::UPGRADE_REQUIRED,
@@ -60,6 +62,11 @@ impl Refusal {
                 "Close another session of this address, or try again later.",
             ),
             Self::Full => ("full", "The server has too many sessions", "Try again later."),
+            Self::Unauthenticated => (
+                "full",
+                "The server has too many sockets without a token",
+                "Send the token with the handshake, or try again later.",
+            ),
             Self::Draining => ("draining", "The server is shutting down", "Connect again."),
             Self::NoTransport => {
                 let detail = "Open a WebSocket here, or send Accept: text/event-stream with a token.";
@@ -72,6 +79,24 @@ impl Refusal {
             Self::Handshake(reason) => return (NO_WEBSOCKET.0, NO_WEBSOCKET.1, reason.to_string()),
         };
         (code, title, detail.to_owned())
+    }
+
+    /// Returns the reason as a label of a metric.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Principal => "principal",
+            Self::Address => "address",
+            Self::Full => "full",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Draining => "draining",
+            Self::NoTransport | Self::Handshake(_) | Self::NotUpgradable => "no_websocket",
+        }
+    }
+
+    /// Returns whether the client is asked to try again later.
+    pub(crate) fn is_temporary(self) -> bool {
+        matches!(self, Self::Principal | Self::Address | Self::Full | Self::Unauthenticated | Self::Draining)
     }
 
     /// Returns the refusal as an error.

@@ -96,7 +96,8 @@ export interface TopicDetail {
 export interface StateDetail {
   /**
    * `waiting`: the next attempt follows after `retryIn`. `failed`: a new connection would fail in the same way, see
-   * `error`.
+   * `error`. With the code 4409 a newer session of the user has replaced this one: the page offers to connect again, with
+   * a new client at `CommsEvents.cursor`, and does not do so by itself.
    */
   state: "connecting" | "open" | "waiting" | "closed" | "failed";
   transport: "ws" | "sse" | null;

@@ -11,6 +11,8 @@ const SUBPROTOCOL = "comms.v1";
 const HTTP_TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 /** The maximum length of the query with further topics. Proxies refuse URLs of more than 8 KiB. */
 const MAX_QUERY = 4096;
+/** The maximum length of the tokens in the query of a WebSocket of topics that the server subscribes by itself. */
+const MAX_CURSOR = 6144;
 /** The maximum length of the URL of an event stream, whose topics and cursor are all in the query. */
 const MAX_STREAM_URL = 7000;
 /** The rate of frames to the server: 25 at once, then one each 200 ms. Servers accept 10 a second. */
@@ -41,6 +43,7 @@ const FINAL = {
   1007: "the client and the server disagree about the protocol: update the older one",
   1008: "the client sent too many frames: subscribe and unsubscribe less often",
   1009: "a frame was too long: use shorter topics and filters",
+  4409: "a newer session of this user has replaced this one: connect again only at the user's request",
   4403: "the token does not allow events: get access for its user",
 };
 const TOKEN_REFUSED = 4401;
@@ -124,6 +127,8 @@ export class Topics {
   #unwanted = new Set();
   /** The topics of the last query. The server answers each in `welcome` or by an error. */
   #asked = new Set();
+  /** The topics whose tokens did not fit into the last query. */
+  #leftOut = new Set();
   /** The topic of the current session alone. The next session has another one. */
   #own = "";
   /** The topics that the current session has joined. */
@@ -162,7 +167,14 @@ export class Topics {
   query(isSse = false, limit = Infinity) {
     const token = (topic) => (this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null);
     const granted = [...this.#granted].filter((topic) => !this.#wanted.has(topic) && topic !== this.#own);
-    const cursors = granted.sort().map(token).filter(Boolean).map(encode);
+    const cursors = [];
+    this.#leftOut.clear();
+    for (const topic of granted.sort()) {
+      const cursor = token(topic);
+      if (cursor === null) continue;
+      if (isSse || [...cursors, encode(cursor)].join(",").length < MAX_CURSOR) cursors.push(encode(cursor));
+      else this.#leftOut.add(topic);
+    }
     const wanted = [...this.#wanted.values()].filter((one) => isSse || !hasFilter(one)).map(({ topic }) => topic);
     const pairs = [];
     let length = cursors.join(",").length;
@@ -188,13 +200,14 @@ export class Topics {
   }
 
   /** Takes `welcome`. Returns the items for the page, and the frames to send. */
-  welcome({ session, topics = [] }, isSse = false) {
+  welcome({ session, topics = [], pending = [] }, isSse = false) {
     // A malformed frame changes nothing: another connection may be in use.
     for (const { topic, cursor } of topics) {
       if (typeof topic !== "string") throw new Error("a topic of `welcome` is no text");
       parseCursor(cursor);
     }
-    const given = new Set(topics.map(({ topic }) => topic));
+    // A frame confirms or refuses each pending topic later.
+    const given = new Set([...topics.map(({ topic }) => topic), ...pending]);
     const items = [];
     this.#own = `session/${session}`;
     this.#sparse.clear();
@@ -203,11 +216,19 @@ export class Topics {
     this.#dropped.clear();
     this.#unwanted = new Set([...this.#unwanted].filter((topic) => given.has(topic)));
     for (const topic of topics) if (!this.#unwanted.has(topic.topic)) items.push(this.#place(topic));
+    // The server has not seen the tokens of these topics: the client subscribes by name.
+    for (const topic of this.#leftOut) {
+      if (!given.has(topic) && !this.#wanted.has(topic)) this.#wanted.set(topic, subscription(topic));
+    }
+    this.#leftOut.clear();
+    const isAddressable = given.has(this.#own);
     for (const topic of [...this.#places.keys()]) {
       if (given.has(topic) || this.#wanted.has(topic)) continue;
       this.#dropped.set(topic, this.#places.get(topic));
       this.#places.delete(topic);
-      items.push({ kind: "unsubscribed", topic, reason: "forbidden" });
+      // The topic of an earlier session has ended with that session.
+      const isOwn = isAddressable && topic.startsWith("session/");
+      items.push({ kind: "unsubscribed", topic, ...(!isOwn && { reason: "forbidden" }) });
     }
     this.#granted = given;
     if (isSse) return { items, frames: [] };
@@ -269,11 +290,11 @@ export class Topics {
   #postpone(topic) {
     const dropped = this.#dropped.get(topic);
     if (dropped) {
-      // A topic of the cursor alone. From now on the client asks for it by name.
-      this.#wanted.set(topic, subscription(topic));
       this.#places.set(topic, dropped);
       this.#dropped.delete(topic);
     }
+    // A topic of the cursor alone. From now on the client asks for it by name.
+    if (this.#places.has(topic) && !this.#wanted.has(topic)) this.#wanted.set(topic, subscription(topic));
     if (this.#wanted.has(topic)) this.#unavailable.add(topic);
   }
 
@@ -283,8 +304,12 @@ export class Topics {
       return [];
     }
     const isRefusal = code === "forbidden" || code === "too_many_topics";
-    // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
-    if (isRefusal && !this.#wanted.has(detail)) return [];
+    if (isRefusal && !this.#wanted.has(detail)) {
+      // A topic of the cursor alone. Unless it was pending, `welcome` has shown the refusal.
+      if (!this.#places.has(detail)) return [];
+      this.#forget(detail);
+      return [{ kind: "unsubscribed", topic: detail, reason: "forbidden" }];
+    }
     if (isRefusal) this.#forget(detail);
     return [{ kind: "refused", code, topic: detail }];
   }

@@ -1,7 +1,7 @@
 //! Fuzz targets, one for every parser of input from outside.
 //!
 //! Each target checks properties: accepted input is within the limits, and formatted values parse to the same value.
-//! `cargo fuzz` runs the targets through `main.rs`. `tests/fuzz.rs` includes this file and runs them in every `cargo
+//! `cargo fuzz` runs the targets through `main.rs`. `tests/fuzz/main.rs` includes this file and runs them in every `cargo
 //! test`. Both start from the seeds in `corpus/<target>/`.
 
 mod cloudevents;

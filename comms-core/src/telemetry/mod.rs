@@ -90,6 +90,14 @@ pub const WS_DELIVERED: &str = "comms_ws_delivered_total";
 pub const WS_SLOW_CLOSED: &str = "comms_ws_slow_closed_total";
 /// Counter: messages removed from the queue of a slow session, whose client was notified.
 pub const WS_DROPPED: &str = "comms_ws_dropped_total";
+/// Counter: sessions opened, by `transport` (`websocket`, `event_stream`, `other`).
+pub const WS_OPENED: &str = "comms_ws_opened_total";
+/// Counter: sessions ended, by `code`, the close code. `none`: the client has ended the session, or the connection was lost.
+pub const WS_CLOSED: &str = "comms_ws_closed_total";
+/// Counter: sessions refused, by `reason`.
+pub const WS_REFUSED: &str = "comms_ws_refused_total";
+/// Gauge: topics that sessions join and do not take part in yet.
+pub const WS_JOINING: &str = "comms_ws_joining_topics";
 /// Gauge, bytes: bytes in the queues of all sockets.
 pub const WS_QUEUED_BYTES: &str = "comms_ws_queued_bytes";
 /// Histogram, seconds: calls through a policy, by `name` and `outcome`.

@@ -96,6 +96,10 @@ pub const METRICS: &[Metric] = &[
     gauge(WS_SESSIONS, "Open WebSocket sessions"),
     counter(WS_DELIVERED, "Frames written to sockets"),
     counter(WS_SLOW_CLOSED, "Sessions closed because their client read too slowly"),
+    counter(WS_OPENED, "Sessions opened"),
+    counter(WS_CLOSED, "Sessions ended"),
+    counter(WS_REFUSED, "Sessions refused"),
+    gauge(WS_JOINING, "Topics that sessions join and do not take part in yet"),
     counter(WS_DROPPED, "Messages removed from the queue of a slow session"),
     Metric {
         name: WS_QUEUED_BYTES,

@@ -33,7 +33,7 @@ pub use access::{Access, AccessBuilder, Caller};
 pub use builder::Server;
 pub use config::ServerConfig;
 pub use layer::{ServerLayer, ServerService};
-pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen};
+pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen, take_socket};
 pub use replay::Replay;
 
 use std::future::Future;

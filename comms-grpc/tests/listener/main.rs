@@ -9,4 +9,5 @@ mod progress;
 mod shutdown;
 #[allow(dead_code, unused_imports, reason = "the tests of TLS use the rest")]
 mod support;
+mod taken;
 mod uploads;

@@ -55,7 +55,7 @@ pub(crate) async fn a_cancelled_call_drops_the_handler(kind: Kind) {
     let hang = json!({ "request": { "action": "hang" }, "cancel": true });
     let mut client = kind.client(server.address, "unary", hang);
     reaches(&server.peer.begun, 1, "the call begins").await;
-    client.write_line();
+    client.write_line("");
     assert_eq!(client.next().await, json!({ "code": "CANCELLED", "by": "client" }));
     reaches(&server.peer.dropped, 1, "the handler is dropped").await;
     server.stop().await;

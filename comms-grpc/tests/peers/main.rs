@@ -16,6 +16,8 @@ mod from_peers;
 mod grpc_js;
 mod grpcio;
 mod hedges;
+#[path = "../../../comms-core/tests/peer/program.rs"]
+mod program;
 mod programs;
 mod retries;
 mod server_details;

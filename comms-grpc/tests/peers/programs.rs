@@ -1,21 +1,14 @@
-//! The programs of the peers, as processes that end with the test.
+//! The programs of the peers: clients and servers of other implementations.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    net::SocketAddr,
-    process::{Child, ChildStdout, Command, Stdio},
-};
+use std::{net::SocketAddr, process::Command};
 
 use comms_grpc::Channel;
 use serde_json::{Value, json};
 
-use crate::calls::LIMIT;
-
-/// A running program that prints JSON, a value on each line.
-pub(crate) struct Program {
-    child: Child,
-    lines: Option<BufReader<ChildStdout>>,
-}
+use crate::{
+    calls::LIMIT,
+    program::{Interpreter, Program},
+};
 
 /// Another implementation of gRPC.
 #[derive(Debug, Clone, Copy)]
@@ -29,64 +22,14 @@ pub(crate) enum Kind {
 impl Kind {
     /// Returns a command that runs the program of the server or of the client.
     fn command(self, mode: &str) -> Command {
-        let (variable, installer, script) = match self {
-            Self::Grpcio => ("COMMS_TEST_PYTHON", "scripts/python", format!("grpcio_{mode}.py")),
-            Self::GrpcJs => ("COMMS_TEST_NODE", "scripts/node", "grpc_js.cjs".to_owned()),
-        };
-        let interpreter = std::env::var(variable).unwrap_or_else(|_| {
-            panic!("{variable} is not set: run scripts/test, or export {variable}=\"$({installer})\"")
-        });
-        let mut command = Command::new(interpreter);
-        command.arg(format!("{}/tests/peers/{script}", env!("CARGO_MANIFEST_DIR")));
-        if matches!(self, Self::GrpcJs) {
-            command.arg(mode);
+        match self {
+            Self::Grpcio => Interpreter::Python.command(&format!("grpcio_{mode}.py")),
+            Self::GrpcJs => {
+                let mut command = Interpreter::Node.command("grpc_js.cjs");
+                command.arg(mode);
+                command
+            }
         }
-        command
-    }
-}
-
-impl Program {
-    fn start(mut command: Command, arguments: &[&str]) -> Self {
-        let mut child = command
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        let lines = child.stdout.take().map(BufReader::new);
-        Self { child, lines }
-    }
-
-    /// Returns the next value that the program prints.
-    pub(crate) async fn next(&mut self) -> Value {
-        let mut lines = self.lines.take().expect("the output of the program");
-        let read = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            lines.read_line(&mut line).unwrap();
-            (line, lines)
-        });
-        let (line, lines) = tokio::time::timeout(LIMIT, read).await.expect("the program prints").unwrap();
-        self.lines = Some(lines);
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("the program has failed: {e}: {line:?}"))
-    }
-
-    /// Writes a line to the standard input of the program.
-    pub(crate) fn write_line(&mut self) {
-        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    }
-
-    /// Kills the program with SIGKILL and waits for its end.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // A program that has ended cannot be killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

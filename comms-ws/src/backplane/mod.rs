@@ -1,7 +1,6 @@
 //! The backplane: delivers messages to the hubs of all nodes, and keeps the history from which clients resume.
 
 mod memory;
-mod presence;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -16,6 +15,7 @@ use std::{
 };
 
 use comms_core::{Error, async_trait, bytes::Bytes, shutdown::ShutdownSignal};
+use serde::Serialize;
 
 /// The place of a message in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +65,19 @@ pub enum Published {
     Duplicate(Position),
 }
 
+/// Whether messages of other nodes arrive, from [`Backplane::status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Status {
+    /// The backplane has a connection, or needs none.
+    Connected,
+    /// The backplane has no connection, and tries to connect.
+    Interrupted,
+    /// [`Backplane::run`] was not called, or has ended.
+    NotRunning,
+}
+
 /// A part of the history of a topic, from [`Backplane::history`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
@@ -103,7 +116,21 @@ pub trait Receiver: Send + Sync + 'static {
 pub trait Backplane: Send + Sync + 'static {
     /// Sets the receiver of a hub. Called once by each hub, before any other method; a backplane of several hubs in
     /// one process (see [`Memory`]) delivers to each of them.
-    fn attach(&self, receiver: Weak<dyn Receiver>);
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the backplane serves one hub and has one.
+    fn attach(&self, receiver: Weak<dyn Receiver>) -> Result<(), Error>;
+
+    /// Returns whether hubs of other processes have the same history, so that all hubs need the same keys of cursors.
+    /// Default `false`.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Returns whether messages of other nodes arrive. Default [`Status::Connected`], of a backplane without a connection.
+    fn status(&self) -> Status {
+        Status::Connected
+    }
 
     /// Publishes a message. A repetition with the same identity is a duplicate: it has no effect and returns the position of
     /// the first.
@@ -163,6 +190,6 @@ pub trait Backplane: Send + Sync + 'static {
     /// Returns `NotExecuted` or `Indeterminate` if the backplane's server does not answer.
     async fn present(&self, topic: &str, max: usize) -> Result<Vec<String>, Error>;
 
-    /// Keeps the backplane running until `shutdown`. A backplane without a task returns at once.
+    /// Keeps the backplane running until `shutdown`. Called once. A backplane without a task returns at once.
     async fn run(&self, shutdown: ShutdownSignal);
 }

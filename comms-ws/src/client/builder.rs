@@ -54,7 +54,7 @@ impl Builder {
             connect_timeout: Duration::from_secs(15),
             queue_items: 1_000,
             queue_bytes: 4 << 20,
-            max_message: 1 << 20,
+            max_message: 2 << 20,
             clock: Clock::system(),
             #[cfg(feature = "client-tls")]
             tls: None,
@@ -120,7 +120,7 @@ impl Builder {
     }
 
     /// Sets the maximum length of a message of the server in bytes. A longer one ends the client, because the server
-    /// would send it again after each reconnect. Default 1 MiB.
+    /// would send it again after each reconnect. Default 2 MiB: a push has at most 1 MiB, unless the server allows more.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self

@@ -40,6 +40,8 @@ impl Events {
     ///   4403).
     /// - `Invalid`: the server closed the connection because of the frames of this client (codes 1008 and 1009), or the
     ///   token cannot be sent.
+    /// - `Conflict`: a newer session of the user has replaced this one (code 4409). A client that connected again by itself
+    ///   would replace that session in turn.
     /// - `Internal`: client and server disagree about the protocol (codes 1002, 1003, 1007).
     /// - `Misconfigured`: a message is longer than [`Builder::max_message`](super::Builder::max_message).
     /// - `Fatal`: the token source returned it.

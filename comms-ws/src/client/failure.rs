@@ -42,6 +42,9 @@ impl Failure {
                 ": a frame was too long; use shorter topics and filters",
             ))),
             4403 => Self::permanent(Error::permission_denied(text(": get access for the user of the token"))),
+            4409 => Self::permanent(Error::conflict(text(
+                ": a newer session of this user has replaced this one; connect again only at the user's request",
+            ))),
             4401 => Self::retryable(Error::unauthenticated(text("; a new token follows"))),
             _ => Self::retryable(Error::indeterminate(text(""))),
         }
@@ -118,6 +121,7 @@ mod tests {
             (4401, false, ErrorKind::Unauthenticated),
             (4403, true, ErrorKind::PermissionDenied),
             (4408, false, ErrorKind::Indeterminate),
+            (4409, true, ErrorKind::Conflict),
             (4410, false, ErrorKind::Indeterminate),
         ] {
             let frame = CloseFrame { code: code.into(), reason: "why".into() };

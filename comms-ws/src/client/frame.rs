@@ -34,6 +34,9 @@ pub(super) struct Welcome {
     pub(super) session: String,
     #[serde(default)]
     pub(super) topics: Vec<TopicFrame>,
+    /// The topics that the session joins later: a frame confirms or refuses each of them.
+    #[serde(default)]
+    pub(super) pending: Vec<String>,
     pub(super) ping_seconds: Option<u64>,
     #[serde(flatten)]
     pub(super) expiry: Expiry,

@@ -126,7 +126,7 @@ impl Driver {
         let mut session = Session::new(socket, self.target.clone(), welcome.ping_seconds, expires);
         self.resubscribe = None;
         self.pending.push_back(Entry::new(Item::Connected { session: welcome.session.clone() }));
-        let frames = self.state.welcome(&welcome.session, welcome.topics, &mut self.pending);
+        let frames = self.state.welcome(welcome, &mut self.pending);
         let old = self.session.take();
         if let Some(old) = old {
             // Without waiting for the confirmation: the events that the old connection still has follow on the new one.

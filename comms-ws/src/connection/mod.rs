@@ -1,42 +1,42 @@
 //! A connection of the hub: the bounded queue of what its client has not been sent, and the way to its socket.
 //!
 //! - `member.rs`: a connection in a topic.
-//! - `queue.rs`: the queue, its limits, and what is removed from it when it is full.
+//! - `item.rs`, `queue.rs`: a frame; the queue, its limits, and what is removed from it when it is full.
 //! - `peer.rs`: who the client is, and when it was last heard of.
 //! - `waiting.rs`: the connections whose queue is not empty.
-//! - `mod.rs`: writes to the socket from the publisher's side, and hands the rest to the task of the session.
+//! - `send.rs`: the publisher's side, which writes to the socket and queues what the socket does not take.
+//! - `duty.rs`: the side of the session's task, which writes the queue.
+//! - `mod.rs`: the state that both sides share, and its end.
 
+mod duty;
+mod item;
 mod member;
 mod peer;
 mod queue;
+mod send;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
+pub(crate) use duty::Duty;
+pub(crate) use item::Item;
 pub(crate) use member::Member;
-pub(crate) use queue::Item;
 pub(crate) use waiting::{WaitingList, WeakConnections};
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::{
-    close::Close,
-    environment::Environment,
-    message::{Batch, Encoding},
-};
+use crate::{close::Close, environment::Environment, message::Encoding, socket::Socket};
 use peer::Peer;
 use queue::{Queue, QueueLimits};
 
@@ -50,10 +50,12 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     pub(crate) encoding: Encoding,
     /// The socket, if the publisher's side may write to it.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     out: Mutex<Out>,
     waker: AtomicWaker,
     attention: AtomicBool,
+    /// The end of the session is counted.
+    is_counted: AtomicBool,
     env: Arc<Environment>,
     waiting: Arc<WaitingList>,
 }
@@ -69,26 +71,13 @@ struct Out {
     is_watched: bool,
 }
 
-/// What the task of a session has to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Duty {
-    /// Nothing until the client sends something or [`Connection::poll_attention`] resolves.
-    Idle,
-    /// Write the queue when the socket takes bytes.
-    Write,
-    /// Send this close code after what is still queued, and end the session.
-    Close(Close),
-    /// End the session: the socket failed.
-    Gone,
-}
-
 /// The parts of a new connection.
 pub(crate) struct Opening {
     pub(crate) id: u64,
     pub(crate) name: Uuid,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) encoding: Encoding,
-    pub(crate) socket: Option<TcpStream>,
+    pub(crate) socket: Option<Socket>,
     pub(crate) expires: u64,
     pub(crate) env: Arc<Environment>,
     pub(crate) waiting: Arc<WaitingList>,
@@ -108,102 +97,24 @@ impl Connection {
             out: Mutex::new(out),
             waker: AtomicWaker::new(),
             attention: AtomicBool::new(false),
+            is_counted: AtomicBool::new(false),
             env,
             waiting,
         })
     }
 
-    /// Sends the messages of a turn. Never blocks. Returns the number of messages that the socket has taken.
-    fn deliver(self: &Arc<Self>, batch: &Batch, has_left: impl FnOnce() -> bool) -> usize {
-        let mut out = self.lock();
-        if out.is_closing() || has_left() {
-            return 0;
-        }
-        let written = match self.write_now(&out, || batch.bytes(self.encoding)) {
-            Ok(written) => written,
-            Err(_) => {
-                self.fail(&mut out);
-                return 0;
-            }
-        };
-        let (mut skip, mut taken) = (written, 0);
-        for message in batch.messages() {
-            let len = message.encoded(self.encoding).len();
-            if skip >= len {
-                skip -= len;
-                taken += 1;
-                continue;
-            }
-            match std::mem::take(&mut skip) {
-                0 => self.enqueue(&mut out, Item::Message(message.clone())),
-                written => self.start(&mut out, message.encoded(self.encoding).slice(written..)),
-            }
-        }
-        taken
-    }
-
-    /// Sends a frame for this client alone. Never blocks.
-    pub(crate) fn send(self: &Arc<Self>, item: Item) {
-        self.send_unless(item, || false);
-    }
-
-    fn send_unless(self: &Arc<Self>, item: Item, has_left: impl FnOnce() -> bool) {
-        let mut out = self.lock();
-        if out.is_closing() || has_left() {
-            return;
-        }
-        let bytes = item.bytes(self.encoding, &self.env.cursor_keys);
-        match self.write_now(&out, || bytes.clone()) {
-            Ok(written) if written == bytes.len() => {}
-            Ok(0) => self.enqueue(&mut out, item),
-            Ok(written) => self.start(&mut out, bytes.slice(written..)),
-            Err(_) => self.fail(&mut out),
-        }
-    }
-
-    /// Writes to the socket if nothing waits before these bytes. Returns how many bytes it has taken.
-    fn write_now(&self, out: &Out, bytes: impl FnOnce() -> Bytes) -> io::Result<usize> {
-        let Some(socket) = self.socket.as_ref().filter(|_| out.queue.is_empty()) else { return Ok(0) };
-        match socket.try_write(&bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            result => result,
-        }
-    }
-
-    fn enqueue(self: &Arc<Self>, out: &mut Out, item: Item) {
-        if out.is_closing() {
-            return;
-        }
-        let was_empty = out.queue.is_empty();
-        if !out.queue.push(item) {
-            self.close_locked(out, Close::TOO_SLOW);
-        } else if was_empty {
-            self.begin_waiting(out);
-        }
-    }
-
-    /// Queues the rest of a frame of which the socket has taken some bytes.
-    fn start(self: &Arc<Self>, out: &mut Out, rest: Bytes) {
-        out.queue.start(rest);
-        self.begin_waiting(out);
-    }
-
-    fn begin_waiting(self: &Arc<Self>, out: &mut Out) {
-        out.progress = self.env.now();
-        if !std::mem::replace(&mut out.is_watched, true) {
-            self.waiting.push(self);
-        }
-        self.wake();
-    }
-
     /// Ends the session with `close`. What is queued is still written if `close` is orderly, and discarded otherwise.
-    pub(crate) fn close(&self, close: Close) {
+    pub(crate) fn close(self: &Arc<Self>, close: Close) {
         self.close_locked(&mut self.lock(), close);
     }
 
-    fn close_locked(&self, out: &mut Out, close: Close) {
+    fn close_locked(self: &Arc<Self>, out: &mut Out, close: Close) {
         if out.is_closing() {
             return;
+        }
+        // A server that cannot write does not ask for the end of an event stream either.
+        if !self.hears() && !out.is_watched {
+            self.begin_waiting(out);
         }
         if !close.is_orderly() {
             out.queue.discard();
@@ -224,66 +135,14 @@ impl Connection {
         self.wake();
     }
 
-    /// Returns what the session's task has to do now.
-    pub(crate) fn duty(&self) -> Duty {
-        let out = self.lock();
-        match (out.gone, out.close) {
-            (true, _) => Duty::Gone,
-            (_, Some(close)) => Duty::Close(close),
-            _ if out.queue.is_empty() => Duty::Idle,
-            _ => Duty::Write,
-        }
-    }
-
-    /// Resolves when [`duty`](Self::duty) has changed. Only one task may wait.
-    pub(crate) fn poll_attention(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.waker.register(cx.waker());
-        if self.attention.swap(false, Relaxed) { Poll::Ready(()) } else { Poll::Pending }
-    }
-
     fn wake(&self) {
         self.attention.store(true, Relaxed);
         self.waker.wake();
     }
 
-    /// Writes what is queued through `write`, which returns how many bytes it has taken. Returns the number of messages
-    /// that were written completely.
-    ///
-    /// # Errors
-    /// Returns the error of `write`, which includes `WouldBlock`.
-    pub(crate) fn flush(
-        &self,
-        mut write: impl FnMut(&[io::IoSlice<'_>]) -> io::Result<usize>,
-    ) -> (usize, io::Result<()>) {
-        let mut out = self.lock();
-        let mut messages = 0;
-        while !out.queue.is_empty() {
-            match out.queue.write(&self.env.cursor_keys, &mut write) {
-                Ok(done) => {
-                    messages += done;
-                    out.progress = self.env.now();
-                }
-                Err(error) => return (messages, Err(error)),
-            }
-        }
-        (messages, Ok(()))
-    }
-
-    /// Takes queued items for a transport that is polled for them, until they have `max_bytes` or more.
-    pub(crate) fn pull(&self, max_bytes: usize) -> Vec<Item> {
-        let mut out = self.lock();
-        out.progress = self.env.now();
-        out.queue.pull(max_bytes)
-    }
-
-    /// Notes that the transport has written bytes that it had taken.
-    pub(crate) fn note_progress(&self) {
-        self.lock().progress = self.env.now();
-    }
-
     /// Returns the socket that was given at the opening.
     pub(crate) fn socket(&self) -> Option<&TcpStream> {
-        self.socket.as_ref()
+        self.socket.as_ref().map(|socket| &socket.stream)
     }
 
     /// Returns whether the client can send anything: an event stream has no direction from the client.
@@ -291,13 +150,21 @@ impl Connection {
         self.encoding != Encoding::EventStream
     }
 
-    /// Returns for how long the socket has taken nothing although bytes wait. `None`: nothing waits, and the watch does not
-    /// look at this connection any more.
+    /// Returns for how long the socket has taken nothing although bytes wait, or the end of an event stream. `None`: nothing
+    /// waits, and the watch does not look at this connection any more.
     pub(crate) fn stalled(&self) -> Option<Duration> {
         let mut out = self.lock();
-        let waits = !out.queue.is_empty() && !out.is_closing();
+        let waits = match out.close {
+            None => !out.gone && !out.queue.is_empty(),
+            Some(_) => !out.gone && !self.hears(),
+        };
         out.is_watched = waits;
         waits.then(|| Duration::from_millis(self.env.now().saturating_sub(out.progress)))
+    }
+
+    /// Returns `true` at the first call, which counts the end of the session.
+    pub(crate) fn is_first_end(&self) -> bool {
+        !self.is_counted.swap(true, Relaxed)
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::queue::{Item, Queue, QueueLimits};
+use super::{
+    Item,
+    queue::{Queue, QueueLimits},
+};
 use crate::{
     message::{Encoding, Message},
     meters::Meters,

@@ -18,7 +18,7 @@ impl WaitingList {
 
     /// Removes the connections for which `keep` returns `false`, and those that do not exist any more. The list is not locked
     /// while `keep` runs.
-    pub(crate) fn retain(&self, keep: impl Fn(&Connection) -> bool) {
+    pub(crate) fn retain(&self, keep: impl Fn(&Arc<Connection>) -> bool) {
         let mut connections = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         connections.retain(|connection| connection.upgrade().is_some_and(|connection| keep(&connection)));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).append(&mut connections);

@@ -26,6 +26,9 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 /// The maximum length of a cursor in bytes. A longer one is not read.
 const MAX_LEN: usize = 64 * 1024;
 
+/// Stands in a cursor for the tokens that were left out because it would be too long.
+pub(crate) const LEFT_OUT: &str = "*";
+
 /// Returns the token of `position` in `topic`, signed with the first of `keys`.
 pub(crate) fn token(keys: &[CursorKey], topic: &str, position: Position) -> String {
     let mut token = signed_part(topic, position);
@@ -33,6 +36,11 @@ pub(crate) fn token(keys: &[CursorKey], topic: &str, position: Position) -> Stri
     token.push(':');
     token.push_str(&mac);
     token
+}
+
+/// Returns a token of `topic` without a position, with which nothing can be resumed.
+pub(crate) fn unreadable(topic: &str) -> String {
+    format!("{}:0:0:0", utf8_percent_encode(topic, PLAIN))
 }
 
 fn signed_part(topic: &str, position: Position) -> String {
@@ -54,7 +62,7 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Places {
     places: Vec<Place>,
-    /// The cursor has tokens that were not read, because there are too many.
+    /// The cursor has had tokens that were left out or not read, because there are too many.
     is_partial: bool,
 }
 
@@ -81,18 +89,33 @@ pub(crate) fn read(keys: &[CursorKey], cursor: &str, max_topics: usize) -> Place
     if cursor.len() > MAX_LEN {
         return Places { places, is_partial: true };
     }
-    let mut tokens = cursor.split(',');
-    for place in tokens.by_ref().take(max_topics).filter_map(|token| read_token(keys, token.trim())) {
-        places.retain(|other| other.topic != place.topic);
-        places.push(place);
+    let mut tokens = cursor.split(',').map(str::trim);
+    let mut is_partial = false;
+    for token in tokens.by_ref().take(max_topics) {
+        is_partial |= token == LEFT_OUT;
+        if let Some(place) = read_token(keys, token) {
+            places.retain(|other| other.topic != place.topic);
+            places.push(place);
+        }
     }
-    Places { places, is_partial: tokens.next().is_some() }
+    Places { places, is_partial: is_partial || tokens.next().is_some() }
+}
+
+/// Returns the topics of a cursor, whose positions do not count.
+pub(crate) fn topics(cursor: &str) -> impl Iterator<Item = String> {
+    cursor.split(',').filter_map(|token| read_topic(token.trim()).map(|(topic, _)| topic))
 }
 
 fn read_token(keys: &[CursorKey], token: &str) -> Option<Place> {
-    let (name, rest) = token.split_once(':')?;
-    let topic = percent_decode_str(name).decode_utf8().ok().filter(|topic| !topic.is_empty())?.into_owned();
+    let (topic, rest) = read_topic(token)?;
     Some(Place { position: read_position(keys, &topic, rest), topic })
+}
+
+/// Returns the topic of a token, and the text after it.
+fn read_topic(token: &str) -> Option<(String, &str)> {
+    let (name, rest) = token.split_once(':')?;
+    let topic = percent_decode_str(name).decode_utf8().ok().filter(|topic| !topic.is_empty())?;
+    Some((topic.into_owned(), rest))
 }
 
 fn read_position(keys: &[CursorKey], topic: &str, rest: &str) -> Option<Position> {
@@ -172,6 +195,10 @@ mod tests {
         assert_eq!([complete.position("u"), complete.position("v")], [Some(Some(AT)), None]);
         let partial = read(&keys, &cursor, 1);
         assert_eq!([partial.position("t"), partial.position("u")], [Some(Some(AT)), Some(None)]);
+        let shortened = read(&keys, &format!("{},{LEFT_OUT}", token(&keys, "t", AT)), 10);
+        assert_eq!([shortened.position("t"), shortened.position("u")], [Some(Some(AT)), Some(None)]);
+        assert_eq!(position(&keys, &unreadable("t")), None);
+        assert_eq!(read(&keys, &unreadable("a:b"), 10).position("a:b"), Some(None));
         assert_eq!(read(&keys, &"x".repeat(MAX_LEN + 1), 10).position("t"), Some(None));
     }
 

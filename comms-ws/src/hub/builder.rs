@@ -7,6 +7,7 @@ use comms_core::{
     clock::Clock,
     resilience::{Backoff, Jitter},
 };
+use hyper::upgrade::Upgraded;
 
 use super::{Hub, state::HubState};
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     cursor::CursorKey,
     environment::Environment,
     session::{Authenticate, Session},
+    socket::{BareSocket, TakeSocket},
 };
 
 /// Builds a [`Hub`], from [`Hub::builder`].
@@ -44,16 +46,18 @@ pub struct HubBuilder {
     cursor_keys: Vec<CursorKey>,
     backplane: Option<Arc<dyn Backplane>>,
     authenticate: Option<Arc<dyn Authenticate>>,
+    take_socket: TakeSocket,
 }
 
 impl HubBuilder {
     pub(super) fn new(config: HubConfig, clock: Clock) -> Self {
-        Self { config, clock, cursor_keys: Vec::new(), backplane: None, authenticate: None }
+        // `Err` returns the connection.
+        Self { config, clock, cursor_keys: Vec::new(), backplane: None, authenticate: None, take_socket: Err }
     }
 
     /// Sets the keys that sign cursors and tickets. The first signs, all verify, so that a key can be replaced: add the
     /// new one behind, then move it to the front on all nodes, then remove the old one. Default one random key, with which
-    /// no client can resume after a restart or on another node.
+    /// no client can resume after a restart or on another node. A backplane of several processes needs keys.
     pub fn cursor_keys(mut self, keys: impl IntoIterator<Item = CursorKey>) -> Self {
         self.cursor_keys = keys.into_iter().collect();
         self
@@ -78,25 +82,43 @@ impl HubBuilder {
         self
     }
 
+    /// Sets the function that takes the TCP socket out of an upgraded connection, for a server that wraps its sockets:
+    /// `comms_grpc::take_socket` for the listener of `comms-grpc`. The function returns the connection if it is another
+    /// stream, such as TLS. Default none: the hub recognizes only the sockets that hyper serves without a wrapper.
+    ///
+    /// The publisher's side writes to a bare socket itself. A session on another stream is written by its own task, which
+    /// costs a wakeup of the task for each write. [`Stats::direct_sessions`](super::Stats::direct_sessions) counts the
+    /// sessions on bare sockets.
+    pub fn bare_sockets(mut self, take: fn(Upgraded) -> Result<BareSocket, Upgraded>) -> Self {
+        self.take_socket = take;
+        self
+    }
+
     /// Creates the hub.
     ///
     /// # Errors
     /// - [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of the configuration is zero or above its
-    ///   maximum, if an entry of [`HubConfig::origins`] is not written as browsers send it, or if the history of a rule
-    ///   keeps nothing.
+    ///   maximum, if an entry of [`HubConfig::origins`] is not written as browsers send it, if the history of a rule
+    ///   keeps nothing, if the backplane serves another hub, or if other processes share it and there is no key of cursors.
     /// - [`ErrorKind::Fatal`](comms_core::ErrorKind::Fatal) if a random key is needed and the system has no random source.
     pub fn build(self) -> Result<Hub, Error> {
-        let Self { config, clock, mut cursor_keys, backplane, authenticate } = self;
+        let Self { config, clock, mut cursor_keys, backplane, authenticate, take_socket } = self;
         let config = config.validated()?;
+        let backplane = backplane.unwrap_or_else(|| Arc::new(Memory::new(clock.clone())));
+        if cursor_keys.is_empty() && backplane.is_shared() {
+            return Err(Error::invalid(
+                "hub: each process with this backplane would make a random cursor key, and refuse the cursors of the \
+                 others: set `cursor_keys` to the same secrets in all",
+            ));
+        }
         if cursor_keys.is_empty() {
             cursor_keys.push(CursorKey::random()?);
         }
-        let backplane = backplane.unwrap_or_else(|| Arc::new(Memory::new(clock.clone())));
         // The first wait for the backplane is 50 to 100 ms, and the longest 2.5 to 5 s.
         let backoff = Backoff::new(Duration::from_millis(75), Duration::from_millis(3_750))?
             .with_jitter(Jitter::Ratio(1.0 / 3.0))?;
         let env = Environment::new(config, clock, cursor_keys);
-        Ok(Hub(HubState::new(env, backplane, backoff, authenticate)))
+        HubState::new(env, backplane, backoff, authenticate, take_socket).map(Hub)
     }
 }
 

@@ -15,9 +15,11 @@
 mod builder;
 pub(crate) mod disconnects;
 mod presence;
+mod principals;
 pub(crate) mod registry;
 mod report;
 pub(crate) mod state;
+pub(crate) mod streams;
 mod tickets;
 pub(crate) mod watch;
 
@@ -36,7 +38,6 @@ use crate::{
     message::Encoding,
     protocol::ServerFrame,
     push::Push,
-    refusal::Refusal,
     session::{Link, Session},
     topic,
 };
@@ -93,7 +94,8 @@ impl Hub {
     ///
     /// # Errors
     /// - [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `topic` or [`Push::id`] is empty, if `topic` begins with
-    ///   `$hub/`, or if JSON cannot represent the push.
+    ///   `$hub/`, if JSON cannot represent the push, or if the JSON text is longer than [`HubConfig::max_push_bytes`]. The
+    ///   error names size and limit.
     /// - The error of the backplane, see [`Backplane::publish`](crate::backplane::Backplane::publish), if the topic has
     ///   history and the message cannot be stored now. Publish it again: the id identifies a duplicate.
     pub async fn publish(&self, topic: &str, push: &Push) -> Result<Published, Error> {
@@ -104,6 +106,13 @@ impl Hub {
             return Err(Error::invalid("hub: topics that begin with `$hub/` belong to the hub"));
         }
         let body = serde_json::to_vec(push).map_err(Error::invalid)?;
+        let limit = self.0.env.config.push_limit();
+        if body.len() > limit {
+            return Err(Error::invalid(format!(
+                "hub: a push has {} bytes as JSON, {limit} are allowed: publish a reference to the content",
+                body.len()
+            )));
+        }
         self.0.fanout.room().await;
         let retention = self.0.env.config.topics.of(topic).history;
         let publication = Publication { topic, id: &push.id, body: body.into(), retention };
@@ -117,7 +126,10 @@ impl Hub {
     /// if the hub is being drained.
     pub fn open(&self, session: Session, encoding: Encoding, cursor: Option<&str>) -> Result<Link, Error> {
         let admitted = self.0.registry.admit(Some(&session.principal), session.address, &self.0.env.config);
-        let admission = admitted.map_err(Refusal::into_error)?;
+        let admission = admitted.map_err(|refusal| {
+            self.0.env.meters.refused(refusal);
+            refusal.into_error()
+        })?;
         self.0.start();
         let mut link = Link::open(&self.0, admission, Some(&session), encoding, None);
         link.start(session, Vec::new(), cursor);

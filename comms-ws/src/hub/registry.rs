@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -11,6 +10,7 @@ use std::{
 use comms_core::clock::Clock;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
+use super::principals::Principals;
 use crate::{close::Close, config::HubConfig, connection::Connection, meters::Meters, refusal::Refusal};
 
 pub(crate) struct Registry {
@@ -23,8 +23,10 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct State {
     sessions: HashMap<u64, Slot>,
-    by_principal: HashMap<Arc<str>, usize>,
+    by_principal: Principals,
     by_address: HashMap<IpAddr, usize>,
+    /// The number of sessions without a principal.
+    unauthenticated: usize,
     next: u64,
     draining: bool,
 }
@@ -37,8 +39,8 @@ struct Slot {
     principal: Option<Arc<str>>,
     /// When the principal began the session, since the Unix epoch.
     began: Duration,
-    /// The sessions of the principal were ended during the handshake.
-    is_disconnected: bool,
+    /// The session was ended during the handshake.
+    close: Option<Close>,
 }
 
 /// The permit of a session. Dropping it releases the session's share of the limits, also after a handshake that failed.
@@ -69,27 +71,33 @@ impl Registry {
         if state.sessions.len() >= config.max_sessions {
             return Err(Refusal::Full);
         }
-        if address
-            .is_some_and(|address| is_full(&state.by_address, &address, config.max_sessions_per_address))
-        {
+        if principal.is_none() && state.unauthenticated >= config.unauthenticated_limit() {
+            return Err(Refusal::Unauthenticated);
+        }
+        let of_address = address.and_then(|address| state.by_address.get(&address));
+        if of_address.is_some_and(|count| *count >= config.max_sessions_per_address) {
             return Err(Refusal::Address);
         }
-        if principal.is_some_and(|name| is_full(&state.by_principal, name, config.max_sessions_per_principal))
-        {
-            return Err(Refusal::Principal);
-        }
-        if let Some(principal) = principal {
-            *state.by_principal.entry(principal.clone()).or_default() += 1;
-        }
+        let id = state.next;
+        let replaced = match principal {
+            Some(principal) => state.replace(principal, id, config)?,
+            None => {
+                state.unauthenticated += 1;
+                None
+            }
+        };
         if let Some(address) = address {
             *state.by_address.entry(address).or_default() += 1;
         }
-        let id = state.next;
         state.next += 1;
         state
             .sessions
             .insert(id, Slot { principal: principal.cloned(), began: self.clock.unix(), ..Slot::default() });
         self.meters.sessions(state.sessions.len());
+        drop(state);
+        if let Some(replaced) = replaced {
+            replaced.close(Close::REPLACED);
+        }
         let (registry, principal) = (self.clone(), principal.cloned());
         Ok(Admission { registry, principal, address, id, _open: self.open.token() })
     }
@@ -121,18 +129,15 @@ impl Registry {
         {
             let mut state = self.lock();
             // Most calls of other nodes concern no session of this one.
-            if !state.by_principal.contains_key(principal) {
+            if !state.by_principal.contains(principal) {
                 return 0;
             }
             let of_principal =
                 |slot: &&mut Slot| slot.principal.as_deref() == Some(principal) && slot.began <= until;
             for slot in state.sessions.values_mut().filter(of_principal) {
-                match slot.connection.upgrade() {
+                match slot.end(Close::DISCONNECTED) {
                     Some(connection) => open.push(connection),
-                    None => {
-                        slot.is_disconnected = true;
-                        in_handshake += 1;
-                    }
+                    None => in_handshake += 1,
                 }
             }
         }
@@ -150,27 +155,54 @@ impl Registry {
 }
 
 impl Admission {
-    /// Sets the connection of the session, so that a drain reaches it. Returns `false` if the sessions of its principal were
-    /// ended during the handshake.
-    pub(crate) fn set_connection(&self, connection: &Arc<Connection>) -> bool {
+    /// Sets the connection of the session, so that a drain reaches it. Returns the close code if the session was ended during
+    /// the handshake.
+    pub(crate) fn set_connection(&self, connection: &Arc<Connection>) -> Option<Close> {
         let mut state = self.registry.lock();
         let slot = state.sessions.entry(self.id).or_default();
         slot.connection = Arc::downgrade(connection);
-        !slot.is_disconnected
+        slot.close
     }
 
     /// Counts the session towards the limit of `principal`, whose token was verified.
     pub(crate) fn assign(&mut self, principal: &Arc<str>, config: &HubConfig) -> Result<(), Refusal> {
         let mut state = self.registry.lock();
-        if is_full(&state.by_principal, principal, config.max_sessions_per_principal) {
-            return Err(Refusal::Principal);
-        }
-        *state.by_principal.entry(principal.clone()).or_default() += 1;
+        let replaced = state.replace(principal, self.id, config)?;
+        state.unauthenticated -= 1;
         let slot = state.sessions.entry(self.id).or_default();
         (slot.principal, slot.began) = (Some(principal.clone()), self.registry.clock.unix());
         drop(state);
         self.principal = Some(principal.clone());
+        if let Some(replaced) = replaced {
+            replaced.close(Close::REPLACED);
+        }
         Ok(())
+    }
+}
+
+impl State {
+    /// Counts the session `id` towards the limit of `principal`. Returns the connection of the session that it replaces, to be
+    /// closed.
+    fn replace(
+        &mut self,
+        principal: &Arc<str>,
+        id: u64,
+        config: &HubConfig,
+    ) -> Result<Option<Arc<Connection>>, Refusal> {
+        let replaced = self.by_principal.add(principal, id, config)?;
+        let slot = replaced.and_then(|id| self.sessions.get_mut(&id));
+        Ok(slot.and_then(|slot| slot.end(Close::REPLACED)))
+    }
+}
+
+impl Slot {
+    /// Returns the connection, to be closed. A session in its handshake is closed with `close` after it.
+    fn end(&mut self, close: Close) -> Option<Arc<Connection>> {
+        let connection = self.connection.upgrade();
+        if connection.is_none() {
+            self.close = Some(close);
+        }
+        connection
     }
 }
 
@@ -178,25 +210,18 @@ impl Drop for Admission {
     fn drop(&mut self) {
         let mut state = self.registry.lock();
         state.sessions.remove(&self.id);
-        if let Some(principal) = &self.principal {
-            release(&mut state.by_principal, principal);
+        match &self.principal {
+            Some(principal) => state.by_principal.remove(principal, self.id),
+            None => state.unauthenticated -= 1,
         }
-        if let Some(address) = &self.address {
-            release(&mut state.by_address, address);
+        if let Some(address) = &self.address
+            && let Some(count) = state.by_address.get_mut(address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                state.by_address.remove(address);
+            }
         }
         self.registry.meters.sessions(state.sessions.len());
-    }
-}
-
-fn is_full<K: Hash + Eq>(counts: &HashMap<K, usize>, key: &K, max: usize) -> bool {
-    counts.get(key).is_some_and(|count| *count >= max)
-}
-
-fn release<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
     }
 }

@@ -4,6 +4,7 @@ use comms_core::Error;
 use serde::Serialize;
 
 use super::Hub;
+use crate::backplane::Status;
 
 /// The current load of a hub, from [`Hub::stats`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -11,6 +12,10 @@ use super::Hub;
 pub struct Stats {
     /// The number of open sessions, including handshakes in progress.
     pub sessions: usize,
+    /// The number of these sessions that are on a bare TCP socket, to which the publisher's side writes. The others are
+    /// event streams, are on a stream such as TLS, or wait for their handshake. See
+    /// [`HubBuilder::bare_sockets`](super::HubBuilder::bare_sockets).
+    pub direct_sessions: usize,
     /// The number of topics with at least one subscriber.
     pub topics: usize,
     /// The number of bytes that clients have not been sent yet. A message counts once for each session.
@@ -18,6 +23,8 @@ pub struct Stats {
     /// The memory of all messages in turns and queues in bytes. A message counts once, however many sessions wait for
     /// it.
     pub held_bytes: usize,
+    /// Whether messages of other nodes arrive.
+    pub backplane: Status,
 }
 
 /// A topic of a hub, from [`Hub::topics`].
@@ -36,9 +43,11 @@ impl Hub {
     pub fn stats(&self) -> Stats {
         Stats {
             sessions: self.0.registry.len(),
+            direct_sessions: self.0.env.meters.direct(),
             topics: self.0.feeds.len(),
             queued_bytes: self.0.env.meters.queued_bytes(),
             held_bytes: self.0.env.meters.held_bytes(),
+            backplane: self.0.fanout.backplane.status(),
         }
     }
 

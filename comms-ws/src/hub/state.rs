@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use comms_core::resilience::Backoff;
+use comms_core::{Error, resilience::Backoff};
 
 use super::{
     disconnects::{self, Disconnects},
@@ -17,6 +17,7 @@ use crate::{
     fanout::Fanout,
     feed::{Feed, repair, table::Feeds},
     session::Authenticate,
+    socket::TakeSocket,
 };
 
 pub(crate) struct HubState {
@@ -31,15 +32,19 @@ pub(crate) struct HubState {
     pub(super) node: u64,
     /// The feed of the calls of [`Hub::disconnect`](crate::Hub::disconnect) on other nodes.
     disconnects: Arc<Feed>,
+    pub(crate) take_socket: TakeSocket,
 }
 
 impl HubState {
+    /// # Errors
+    /// Returns the error of [`Backplane::attach`].
     pub(crate) fn new(
         env: Environment,
         backplane: Arc<dyn Backplane>,
         backoff: Backoff,
         authenticate: Option<Arc<dyn Authenticate>>,
-    ) -> Arc<Self> {
+        take_socket: TakeSocket,
+    ) -> Result<Arc<Self>, Error> {
         let env = Arc::new(env);
         let node = u64::from_be_bytes(env.clock.random());
         let registry = Arc::new(Registry::new(env.meters.clone(), env.clock.clone()));
@@ -53,11 +58,12 @@ impl HubState {
             feeds: Feeds::default(),
             env,
             authenticate,
+            take_socket,
         });
         let receiver = Arc::downgrade(&state);
         let receiver: Weak<dyn Receiver> = receiver;
-        state.fanout.backplane.attach(receiver);
-        state
+        state.fanout.backplane.attach(receiver)?;
+        Ok(state)
     }
 
     /// Starts the tasks of the hub, once.

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use super::streams::Streams;
 use crate::{
     close::Close,
     connection::{Connection, Item, WaitingList, WeakConnections},
@@ -19,6 +20,7 @@ pub(crate) struct Watch {
     env: Arc<Environment>,
     /// The connections whose queue is not empty.
     pub(crate) waiting: Arc<WaitingList>,
+    pub(crate) streams: Streams,
     state: Mutex<State>,
 }
 
@@ -33,7 +35,7 @@ struct State {
 
 impl Watch {
     pub(super) fn new(env: Arc<Environment>) -> Self {
-        Self { env, waiting: Arc::default(), state: Mutex::default() }
+        Self { env, waiting: Arc::default(), streams: Streams::default(), state: Mutex::default() }
     }
 
     /// Watches a new connection: its pings and its expiry.
@@ -52,8 +54,11 @@ impl Watch {
         state.add_expiry(connection);
     }
 
-    /// Watches the expiry of a connection that has ended no longer.
+    /// Watches a connection that has ended no longer.
     pub(crate) fn remove(&self, connection: &Connection) {
+        if !connection.hears() {
+            self.streams.remove(connection.id);
+        }
         self.lock().remove_expiry(connection);
     }
 
@@ -88,12 +93,14 @@ pub(super) async fn run(watch: Weak<Watch>, env: Arc<Environment>) {
 }
 
 impl Watch {
-    /// Closes the connections whose socket has taken nothing for too long.
+    /// Closes the connections whose socket has taken nothing for too long. An event stream ends with that: its server does not
+    /// poll it.
     fn close_stalled(&self) {
         let limit = self.env.config.write_timeout;
         self.waiting.retain(|connection| match connection.stalled() {
             Some(stalled) if stalled >= limit => {
                 connection.close(Close::TOO_SLOW);
+                self.streams.abandon(connection.id);
                 false
             }
             stalled => stalled.is_some(),

@@ -6,6 +6,7 @@ use crate::topic::Filter;
 
 /// A frame from a client. Unknown fields are ignored, and unknown types are malformed.
 #[derive(Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "testing", derive(serde::Serialize))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ClientFrame {
     Authenticate {

@@ -10,6 +10,9 @@ pub(crate) enum ServerFrame<'a> {
     Welcome {
         session: &'a str,
         topics: &'a [JoinedTopic],
+        /// The topics that are joined later.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pending: Vec<&'a str>,
         ping_seconds: u64,
         #[serde(flatten)]
         end: End,

@@ -4,16 +4,16 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Waker},
-    time::Duration,
 };
 
 use tokio::task::AbortHandle;
 
 use super::{
+    authenticate::check,
     grant::Session,
     join::{Join, Start},
     membership::Membership,
-    permission::{FORBIDDEN, TOPIC_LIMIT, Wanted, look_up, shown},
+    permission::{FORBIDDEN, Refused, TOPIC_LIMIT, Wanted, look_up, shown},
     rate::Rate,
     welcome::welcome,
 };
@@ -29,8 +29,6 @@ use crate::{
 
 /// The number of malformed frames at which the session is closed.
 const MALFORMED_LIMIT: u32 = 10;
-/// The time limit of the check of a token.
-const AUTHENTICATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// The state of the client.
 pub(super) struct Client {
@@ -75,7 +73,8 @@ impl Client {
         let max = self.hub.env.config.max_topics.max(session.topics.len());
         let places =
             cursor.map(|cursor| cursor::read(&self.hub.env.cursor_keys, cursor, max)).unwrap_or_default();
-        let more = topics.into_iter().chain(places.topics().map(str::to_owned));
+        let resumed = places.topics().filter(|topic| !session.is_of_earlier_session(topic));
+        let more = topics.into_iter().chain(resumed.map(str::to_owned));
         let mut wanted: Vec<(String, Filter)> = Vec::new();
         for (topic, filter) in
             session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default())))
@@ -89,7 +88,7 @@ impl Client {
         for (topic, filter) in wanted {
             let is_granted = session.grants(&topic);
             match self.unacceptable(&topic).filter(|_| !is_granted || is_reserved(&topic)) {
-                Some(code) => refused.push((code, topic)),
+                Some(code) => refused.push(Refused { code, topic }),
                 None => {
                     let start = start_of(&places, &topic);
                     let membership = Membership::enter(&self.hub, &self.connection, &topic);
@@ -145,8 +144,11 @@ impl Client {
         cursor: Option<String>,
         admission: &mut Admission,
     ) -> Result<(), Close> {
-        let session = self.check(token).await.ok_or(Close::UNAUTHENTICATED)?;
-        admission.assign(&session.principal, &self.hub.env.config).map_err(|_| Close::TOO_MANY_SESSIONS)?;
+        let session = check(&self.hub, token).await.ok_or(Close::UNAUTHENTICATED)?;
+        if let Err(refusal) = admission.assign(&session.principal, &self.hub.env.config) {
+            self.hub.env.meters.refused(refusal);
+            return Err(Close::TOO_MANY_SESSIONS);
+        }
         self.connection.peer.set_principal(&session.principal);
         self.hub.watch.set_expiry(&self.connection, session.end());
         let (topics, earlier) = self.request.take().map(|request| *request).unwrap_or_default();
@@ -155,7 +157,7 @@ impl Client {
     }
 
     async fn refresh(&mut self, token: String) {
-        let session = self.check(token).await;
+        let session = check(&self.hub, token).await;
         let is_same =
             |session: &Session| self.session.as_ref().is_some_and(|old| old.principal == session.principal);
         let session = session.filter(is_same).map(|session| self.with_own_topic(session));
@@ -180,28 +182,8 @@ impl Client {
         self.send(&ServerFrame::Refreshed { end });
     }
 
-    /// Adds the topic of the session itself, if the application wants it.
-    fn with_own_topic(&self, mut session: Session) -> Session {
-        if session.is_addressable {
-            session.topics.push((session_topic(&self.connection.peer.name.to_string()), Filter::default()));
-        }
-        session
-    }
-
-    /// Returns the rights of the bearer of `token`, or `None` if there are none.
-    async fn check(&self, token: String) -> Option<Session> {
-        let authenticate = self.hub.authenticate.as_ref()?;
-        match self.hub.env.clock.timeout(AUTHENTICATION_LIMIT, authenticate.authenticate(token)).await {
-            Ok(Ok(session)) => Some(session),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a token was refused");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(limit = ?AUTHENTICATION_LIMIT, "the check of a token took too long");
-                None
-            }
-        }
+    fn with_own_topic(&self, session: Session) -> Session {
+        session.with_own_topic(&self.connection.peer.name.to_string())
     }
 
     async fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
@@ -295,16 +277,6 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.leave_all();
     }
-}
-
-/// Returns the topic of a session with [`Session::addressable`]. `session` is the id of its frame `welcome`.
-///
-/// ```
-/// assert_eq!(comms_ws::session_topic("0193"), "session/0193");
-/// ```
-#[must_use]
-pub fn session_topic(session: &str) -> String {
-    format!("session/{session}")
 }
 
 fn start_of(places: &Places, topic: &str) -> Start {

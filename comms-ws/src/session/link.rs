@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
 use super::{client::Client, grant::Session};
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     connection::{Connection, Duty, Item, Opening},
     hub::{registry::Admission, state::HubState},
     message::Encoding,
+    socket::Socket,
 };
 
 /// How much a transport takes from the queue at a time, in bytes.
@@ -58,7 +58,7 @@ impl Link {
         admission: Admission,
         session: Option<&Session>,
         encoding: Encoding,
-        socket: Option<TcpStream>,
+        socket: Option<Socket>,
     ) -> Self {
         let connection = Connection::new(Opening {
             id: admission.id,
@@ -70,13 +70,17 @@ impl Link {
             env: hub.env.clone(),
             waiting: hub.watch.waiting.clone(),
         });
-        if !admission.set_connection(&connection) {
-            connection.close(Close::DISCONNECTED);
+        hub.env.meters.opened(encoding);
+        if let Some(close) = admission.set_connection(&connection) {
+            connection.close(close);
         }
         hub.watch.add(&connection);
         // A drain that began before the connection was registered has not seen it.
         if hub.registry.is_draining() {
             connection.close(Close::GOING_AWAY);
+        }
+        if connection.socket().is_some() {
+            hub.env.meters.direct_opened();
         }
         let client = Client::new(hub.clone(), connection.clone());
         Self { hub: hub.clone(), connection, client, admission }
@@ -94,11 +98,17 @@ impl Link {
     /// [`HubConfig::max_client_frame`](crate::HubConfig::max_client_frame), or there were too many frames, too many of
     /// them malformed, or the client is not authenticated.
     pub async fn receive(&mut self, text: &str) -> Result<(), CloseReason> {
-        self.count_frame().map_err(CloseReason::from)?;
-        if text.len() > self.hub.env.config.max_client_frame {
-            return Err(Close::TOO_BIG.into());
-        }
-        self.on_text(text).await.map_err(CloseReason::from)
+        let received = async {
+            self.count_frame()?;
+            if text.len() > self.hub.env.config.max_client_frame {
+                return Err(Close::TOO_BIG);
+            }
+            self.on_text(text).await
+        };
+        received.await.map_err(|close| {
+            self.note_end(Some(close));
+            close.into()
+        })
     }
 
     /// Waits until the client authenticates, at most `seconds`, and starts the session then.
@@ -107,11 +117,12 @@ impl Link {
         self.hub.watch.set_expiry(&self.connection, self.hub.env.clock.unix().as_secs() + seconds);
     }
 
-    /// Notes the close code with which the session ends. `None`: its client has ended it.
-    pub(crate) fn note_end(&self, close: Option<Close>) {
-        if close == Some(Close::TOO_SLOW) {
-            self.hub.env.meters.slow_closed();
+    /// Counts the end of the session, once. `None`: its client has ended it.
+    pub(crate) fn note_end(&mut self, close: Option<Close>) {
+        if !self.connection.is_first_end() {
+            return;
         }
+        self.hub.env.meters.closed(close);
         let session = self.connection.peer.name;
         tracing::debug!(%session, code = close.map(|close| close.code), "a session ended");
     }
@@ -144,7 +155,10 @@ impl Link {
                         return Outgoing::Frame(bytes);
                     }
                 }
-                Pulled::Close(close) => return Outgoing::Close(close.into()),
+                Pulled::Close(close) => {
+                    self.note_end(Some(close));
+                    return Outgoing::Close(close.into());
+                }
                 Pulled::Gone => return Outgoing::Close(Close::GOING_AWAY.into()),
             }
         }
@@ -182,8 +196,16 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        let close = match self.connection.duty() {
+            Duty::Close(close) => Some(close),
+            _ => None,
+        };
+        self.note_end(close);
         self.client.leave_all();
         self.connection.end();
         self.hub.watch.remove(&self.connection);
+        if self.connection.socket().is_some() {
+            self.hub.env.meters.direct_ended();
+        }
     }
 }

@@ -28,6 +28,7 @@ pub(super) struct Membership {
 impl Membership {
     pub(super) fn enter(hub: &Arc<HubState>, connection: &Arc<Connection>, topic: &str) -> Arc<Self> {
         let feed = hub.feeds.enter(topic, || hub.env.config.topics.of(topic));
+        hub.env.meters.join_begins();
         let (member, live) = (Member::new(connection), AtomicBool::new(false));
         Arc::new(Self { hub: hub.clone(), feed, member, live })
     }
@@ -40,9 +41,9 @@ impl Membership {
             if !self.member.leave() {
                 return;
             }
-            if self.is_live()
-                && let Some(principal) = self.present()
-            {
+            if !self.is_live() {
+                self.hub.env.meters.join_ends();
+            } else if let Some(principal) = self.present() {
                 self.hub.presence.leave(self.name(), principal);
             }
             let connection = self.member.connection.id;
@@ -60,7 +61,10 @@ impl Membership {
 
     /// Notes that the session gets the messages of the topic. Called under the lock of the feed.
     pub(super) fn set_live(&self) {
-        self.live.store(true, Relaxed);
+        if self.live.swap(true, Relaxed) {
+            return;
+        }
+        self.hub.env.meters.join_ends();
         if let Some(principal) = self.present() {
             self.hub.presence.join(self.name(), principal);
         }

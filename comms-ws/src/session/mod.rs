@@ -2,6 +2,7 @@
 //!
 //! - `grant.rs`: the principal, the topics and the expiry that the application grants.
 //! - `authenticate.rs`: the check of tokens that arrive in frames.
+//! - `own_topic.rs`: the topic of the session itself.
 //! - `client.rs`: the frames of the client, and the limits on them.
 //! - `rate.rs`: the limit on the rate of frames.
 //! - `permission.rs`: the permission for a topic.
@@ -16,12 +17,13 @@ mod grant;
 mod join;
 mod link;
 mod membership;
+mod own_topic;
 mod permission;
 mod rate;
 mod welcome;
 
 pub(crate) use authenticate::Authenticate;
-pub use client::session_topic;
 pub use grant::Session;
 pub(crate) use link::Pulled;
 pub use link::{Link, Outgoing};
+pub use own_topic::session_topic;

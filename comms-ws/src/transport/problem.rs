@@ -20,12 +20,11 @@ pub(super) fn response(refusal: Refusal) -> Response<Body> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    match refusal {
-        Refusal::Principal | Refusal::Address | Refusal::Full | Refusal::Draining => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        }
-        Refusal::Handshake(reason) => headers.extend(reason.headers()),
-        Refusal::Origin | Refusal::NoTransport | Refusal::NotUpgradable => {}
+    if refusal.is_temporary() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    if let Refusal::Handshake(reason) = refusal {
+        headers.extend(reason.headers());
     }
     response
 }

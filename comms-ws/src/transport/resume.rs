@@ -2,6 +2,8 @@
 
 use http::request::Parts;
 
+use crate::cursor;
+
 /// What a request says about the topics of its session.
 pub(super) struct Resume {
     pub(super) topics: Vec<String>,
@@ -21,7 +23,12 @@ impl Resume {
             }
         }
         let last = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
-        Self { topics, cursor: last.filter(|id| !id.is_empty()).map(str::to_owned).or(cursor) }
+        let Some(last) = last.filter(|id| !id.is_empty()) else { return Self { topics, cursor } };
+        // The id may have no room for all topics. The stream keeps those that only its first cursor has named.
+        if last.ends_with(cursor::LEFT_OUT) {
+            topics.extend(cursor.iter().flat_map(|cursor| cursor::topics(cursor)));
+        }
+        Self { topics, cursor: Some(last.to_owned()) }
     }
 }
 
@@ -45,6 +52,8 @@ mod tests {
         let (topics, cursor) = parts("/v1/events?topic=a%2Fb&topic=c&cursor=x%3A1", None);
         assert_eq!((topics, cursor.as_deref()), (vec!["a/b".to_owned(), "c".to_owned()], Some("x:1")));
         assert_eq!(parts("/?cursor=x", Some("y")).1.as_deref(), Some("y"), "the header is newer");
+        let (topics, cursor) = parts("/?cursor=a:1:2:m,b%253A:1:2:m", Some("a:1:3:m,*"));
+        assert_eq!((topics, cursor.as_deref()), (vec!["a".into(), "b:".into()], Some("a:1:3:m,*")));
         assert_eq!(parts("/?cursor=x", Some("")).1.as_deref(), Some("x"));
     }
 }

@@ -96,8 +96,8 @@ impl Decoder {
     }
 
     /// Returns the capacity of the buffer.
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
 

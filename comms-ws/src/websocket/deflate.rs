@@ -27,7 +27,7 @@ pub(super) fn max_compressed(max_message: usize) -> usize {
 }
 
 /// Returns the payload of a compressed message with the content `text`.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn compress(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     compress_into(text, &mut out);

@@ -97,7 +97,7 @@ impl Node {
     pub(crate) fn new(backplane: Arc<dyn Backplane>) -> Self {
         let recorder = Arc::new(Recorder::default());
         let receiver: Arc<dyn Receiver> = recorder.clone();
-        backplane.attach(Arc::downgrade(&receiver));
+        backplane.attach(Arc::downgrade(&receiver)).unwrap();
         Self { backplane, recorder }
     }
 

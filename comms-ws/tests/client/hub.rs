@@ -30,9 +30,9 @@ use tokio::{
 use crate::support::{Running, clock, text};
 
 /// A proxy in front of one hub at a time.
-struct Proxy {
-    url: String,
-    cut: Arc<Notify>,
+pub(crate) struct Proxy {
+    pub(crate) url: String,
+    pub(crate) cut: Arc<Notify>,
     is_second: Arc<AtomicBool>,
 }
 
@@ -44,7 +44,7 @@ async fn events(State(hub): State<Hub>, request: Request) -> Response {
     hub.accept(request, session).into_response()
 }
 
-async fn serve(hub: Hub) -> u16 {
+pub(crate) async fn serve(hub: Hub) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -54,7 +54,7 @@ async fn serve(hub: Hub) -> u16 {
 }
 
 impl Proxy {
-    async fn start(first: u16, second: u16) -> Self {
+    pub(crate) async fn start(first: u16, second: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/", listener.local_addr().unwrap());
         let (cut, is_second) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
@@ -76,11 +76,11 @@ impl Proxy {
     }
 }
 
-fn push(n: u64, event: &str) -> Push {
+pub(crate) fn push(n: u64, event: &str) -> Push {
     Push::new(format!("id/{n}"), event, json!({ "n": n, "pad": "x".repeat(200) }))
 }
 
-fn start(proxy: &Proxy, change: impl FnOnce(Builder) -> Builder) -> Running {
+pub(crate) fn start(proxy: &Proxy, change: impl FnOnce(Builder) -> Builder) -> Running {
     let clock = clock();
     let builder = Client::builder(&proxy.url).token(|| async { Ok("ann".to_owned()) }).clock(clock.clone());
     let (client, events) = change(builder).connect().unwrap();

@@ -5,6 +5,7 @@
 mod drain;
 mod ends;
 mod hub;
+mod limits;
 mod queue;
 mod resume;
 mod session;

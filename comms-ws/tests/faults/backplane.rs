@@ -109,7 +109,7 @@ impl Faulty {
         let memory = Memory::new(state.clock.clone());
         for receiver in &state.receivers {
             let receiver: Weak<dyn Receiver> = Arc::downgrade(&(receiver.clone() as Arc<dyn Receiver>));
-            memory.attach(receiver);
+            memory.attach(receiver).unwrap();
         }
         state.memory = memory;
     }
@@ -172,12 +172,13 @@ impl Unreliable {
 
 #[async_trait]
 impl Backplane for Faulty {
-    fn attach(&self, hub: Weak<dyn Receiver>) {
+    fn attach(&self, hub: Weak<dyn Receiver>) -> Result<(), Error> {
         let late = Mutex::default();
         let receiver = Arc::new(Unreliable { hub, backplane: Arc::downgrade(&self.0), late });
         let mut state = self.0.state.lock().unwrap();
-        state.memory.attach(Arc::downgrade(&(receiver.clone() as Arc<dyn Receiver>)));
+        state.memory.attach(Arc::downgrade(&(receiver.clone() as Arc<dyn Receiver>)))?;
         state.receivers.push(receiver);
+        Ok(())
     }
 
     async fn publish(&self, publication: Publication<'_>) -> Result<Published, Error> {

@@ -7,6 +7,7 @@ mod backplane;
 mod deliveries;
 mod network;
 mod outages;
+mod pending;
 mod proxy;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,8 @@
 mod authentication;
 mod floods;
 mod frames;
+mod limits;
+mod metrics;
 mod silence;
 #[path = "../support/mod.rs"]
 mod support;

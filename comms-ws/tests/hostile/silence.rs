@@ -1,8 +1,10 @@
 //! Clients that send nothing, or read nothing.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, pin::Pin, task::Poll, time::Duration};
 
-use comms_ws::{SlowConsumer, TopicOptions, close};
+use comms_core::clock::Clock;
+use comms_ws::{Hub, HubConfig, Session, SlowConsumer, TopicOptions, close};
+use http_body::Body as _;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},
@@ -10,7 +12,7 @@ use tokio::{
 
 use crate::{
     support::{
-        Client, Open, Transport, large_push,
+        Client, Open, Transport, large_push, publish,
         raw::{FIN, Raw, TEXT, header},
         server::Io,
     },
@@ -107,10 +109,10 @@ async fn event_stream(address: SocketAddr, open: &Open) -> TcpStream {
     socket
 }
 
-/// The hub queues little for an event stream that is never read, and nothing after its limits. The session itself ends with
-/// the connection, which belongs to the server.
+/// The hub queues little for an event stream that is never read. After the limit of a write it ends the session, although the
+/// server keeps the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_streams_that_are_never_read_are_bounded() {
+async fn event_streams_that_are_never_read_are_bounded_and_ended() {
     const QUEUE: usize = 128 * 1024;
     const STREAMS: usize = 10;
     let mut witness = Witnessed::start(Io::Bare, |config| {
@@ -131,8 +133,64 @@ async fn event_streams_that_are_never_read_are_bounded() {
         most = most.max(witness.server.hub.stats().queued_bytes);
     }
     assert!(most > 0 && most <= (2 * STREAMS + 1) * (QUEUE + 20 * 1024), "{most}");
-    witness.server.until("nothing is held for them", |s| (s.queued_bytes, s.held_bytes) == (0, 0)).await;
-    witness.check().await;
-    drop((stuck, stuck2));
     witness.end().await;
+    // A client that reads again gets what the server had taken, and learns why the stream has ended.
+    let mut client = stuck2.pop().unwrap();
+    let code = loop {
+        if let Err(code) = client.next().await {
+            break code;
+        }
+    };
+    assert_eq!(code, close::TOO_SLOW);
+    drop((stuck, stuck2));
+}
+
+/// The body of an event stream that its server does not poll holds nothing after the limit of a write.
+#[tokio::test]
+async fn a_body_that_is_never_polled_is_ended_and_says_why() {
+    for is_disconnected in [false, true] {
+        let clock = Clock::manual(Duration::from_secs(1_000));
+        let hub = Hub::new(HubConfig::default(), clock.clone()).unwrap();
+        let request = || http::Request::get("/").header("accept", "text/event-stream").body(()).unwrap();
+        let accept = |user: &str| hub.accept(request(), Session::new(user, vec!["public/all".into()]));
+        let (mut eve, mut ann) = (accept("eve").into_body(), accept("ann").into_body());
+        publish(&hub, "public/all", [1]).await;
+        if is_disconnected {
+            assert_eq!(hub.disconnect("eve").await.unwrap(), 1);
+        }
+        for _ in 0..12 {
+            clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            while poll_fn(|cx| Poll::Ready(Pin::new(&mut ann).poll_frame(cx).is_ready())).await {}
+        }
+        let stats = hub.stats();
+        assert_eq!((stats.sessions, stats.queued_bytes, stats.held_bytes), (1, 0, 0));
+        let mut text = String::new();
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut eve).poll_frame(cx)).await {
+            text.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap());
+        }
+        let code = if is_disconnected { close::FORBIDDEN } else { close::TOO_SLOW };
+        assert!(text.starts_with("retry: ") && text.contains(&format!("\"code\":{code}")), "{text}");
+        drop(ann);
+        assert_eq!((hub.stats().sessions, hub.stats().topics), (0, 0));
+    }
+}
+
+/// The end of a stream waits for its server no longer than a message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_stream_that_is_closed_and_not_read_ends() {
+    let mut witness =
+        Witnessed::start(Io::Bare, |config| config.write_timeout(Duration::from_millis(1_500))).await;
+    let open = Open::of("eve").topic("public/all");
+    let stuck = event_stream(witness.server.address, &open).await;
+    witness.server.until("it is open", |stats| stats.sessions == 2).await;
+    let mut n = 0;
+    while witness.server.hub.stats().queued_bytes < 100_000 {
+        n += 1;
+        witness.server.hub.publish("public/all", &large_push(n, 16 * 1024)).await.unwrap();
+        witness.read(n).await;
+    }
+    assert_eq!(witness.server.hub.disconnect("eve").await.unwrap(), 1);
+    witness.end().await;
+    drop(stuck);
 }

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
+mod client;
+#[allow(dead_code, reason = "the tests of other crates use the rest")]
+#[path = "../../../comms-core/tests/peer/program.rs"]
 mod program;
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,7 +13,7 @@ use comms_core::Error;
 use comms_ws::{Session, close};
 use serde_json::{Value, json};
 
-use program::{Kind, Program};
+use client::{Client, Kind};
 use support::{Server, builder, config, publish};
 
 const TOPIC: &str = "user/ann";
@@ -30,7 +33,7 @@ async fn server() -> Server {
 async fn exchange(kind: Kind) {
     let server = server().await;
     let url = format!("ws://{}/v1/events", server.address);
-    let mut client = Program::start(kind, &[&url, "comms.v1", "bearer.ann"]);
+    let mut client = Client::start(kind, &[&url, "comms.v1", "bearer.ann"]);
     assert_eq!(client.next().await, json!({"open": "comms.v1"}));
     let welcome = client.frame().await;
     let cursor = welcome["topics"][0]["cursor"].as_str().unwrap().to_owned();
@@ -58,7 +61,7 @@ async fn exchange(kind: Kind) {
     // Another client resumes, and the server closes it.
     publish(&server.hub, TOPIC, [4]).await;
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("cursor", &cursor).finish();
-    let mut client = Program::start(kind, &[&format!("{url}?{query}"), "comms.v1", "bearer.ann"]);
+    let mut client = Client::start(kind, &[&format!("{url}?{query}"), "comms.v1", "bearer.ann"]);
     client.next().await;
     assert_eq!(client.frame().await["topics"][0]["recovered"], true);
     for n in 1..=4 {
@@ -69,12 +72,12 @@ async fn exchange(kind: Kind) {
     server.until_empty().await;
 
     // Two more ends: a message that is too big, and a token that is refused.
-    let mut client = Program::start(kind, &[&url, "comms.v1", "bearer.ann"]);
+    let mut client = Client::start(kind, &[&url, "comms.v1", "bearer.ann"]);
     client.next().await;
     client.frame().await;
     client.command(json!({"send": {"type": "x".repeat(5_000)}}));
     assert_eq!(client.next_of("closed").await, close::TOO_BIG);
-    let mut client = Program::start(kind, &[&url, "comms.v1"]);
+    let mut client = Client::start(kind, &[&url, "comms.v1"]);
     client.next().await;
     client.command(json!({"send": {"type": "authenticate", "token": "mallory"}}));
     assert_eq!(client.next_of("closed").await, close::TOKEN_EXPIRED);
@@ -96,7 +99,7 @@ async fn websockets_exchanges_frames_and_resumes() {
 async fn npm_eventsource_resumes_by_its_last_event_id() {
     let server = server().await;
     let url = format!("http://{}/v1/events?topic=public/a", server.address);
-    let mut client = Program::start(Kind::NpmEventSource, &[&url, "ann"]);
+    let mut client = Client::start(Kind::NpmEventSource, &[&url, "ann"]);
     let welcome = client.frame().await;
     assert_eq!(welcome["topics"].as_array().unwrap().len(), 2);
     publish(&server.hub, TOPIC, 1..=2).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comms_core::{ErrorKind, clock::Clock};
-use comms_ws::backplane::{Redis, RedisConfig};
+use comms_ws::backplane::{Redis, RedisConfig, Retention};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::{
@@ -88,4 +88,58 @@ async fn tls_needs_a_provider_and_the_right_authority() {
     }
     let error = Redis::new(config(&url).root_certificates("no certificate"), Clock::system());
     assert!(error.is_err());
+}
+
+/// Returns the rights that the documentation of `Redis` lists.
+fn documented_rights() -> Vec<&'static str> {
+    let source = include_str!("../../src/backplane/redis/mod.rs");
+    let (_, rights) = source.split_once("/// ACL SETUSER hub on >secret ").unwrap();
+    let (rights, _) = rights.split_once("```").unwrap();
+    rights.split_whitespace().filter(|word| *word != "///").collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Redis; run scripts/test"]
+async fn a_user_needs_the_documented_rights_alone() {
+    let server = Server::start(&[]).await;
+    let mut client = server.client().await;
+    let rights = documented_rights();
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER").arg("hub").arg("on").arg(">secret").arg(&rights);
+    user.exec_async(&mut client).await.unwrap();
+
+    let config = config(&format!("redis://hub:secret@127.0.0.1:{}", server.port));
+    let config = config.check_interval(Duration::from_millis(20)).ping_interval(Duration::from_millis(20));
+    let ours = || node(config.clone().prefix("shop"));
+    let (a, b) = (ours(), ours());
+    a.backplane.subscribe("plain", None).await.unwrap();
+    let start = a.subscribe("t").await;
+    let short = Retention { age: Duration::from_millis(1), ..KEEP };
+    for n in 0..40 {
+        let retention = if n > 20 { short } else { KEEP };
+        b.try_publish("t", &n.to_string(), "m", Some(retention)).await.unwrap();
+    }
+    b.try_publish("plain", "m", "m", None).await.unwrap();
+    a.recorder.until_count("plain", 1).await;
+    a.recorder.until_count("t", 40).await;
+    a.history("t", start).await;
+    assert!(a.backplane.claim("c", KEEP.age).await.unwrap());
+    for lifetime in [KEEP.age, Duration::ZERO] {
+        a.backplane.set_present("t", 1, &["ann".into()], lifetime).await.unwrap();
+        b.backplane.present("t", 10).await.unwrap();
+    }
+    a.backplane.unsubscribe("plain");
+    a.subscribe("u").await;
+    assert_eq!(a.recorder.interruptions(), 0);
+    let refused: Vec<Vec<(String, redis::Value)>> =
+        redis::cmd("ACL").arg("LOG").query_async(&mut client).await.unwrap();
+    assert!(refused.is_empty(), "{refused:?}");
+    let used: String = redis::cmd("INFO").arg("commandstats").query_async(&mut client).await.unwrap();
+    for command in rights.iter().filter_map(|right| right.strip_prefix('+')) {
+        assert!(used.contains(&format!("cmdstat_{command}:")), "{command} is not needed: {used}");
+    }
+
+    let other = node(config.prefix("other"));
+    let error = other.try_publish("t", "m", "m", Some(KEEP)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured, "{}", error.chain());
 }

@@ -13,7 +13,7 @@ use crate::{
 const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 /// Publishes until the server is back.
-async fn publish_again(node: &Node, topic: &str, id: &str) -> Published {
+pub(crate) async fn publish_again(node: &Node, topic: &str, id: &str) -> Published {
     loop {
         match node.try_publish(topic, id, id.to_owned(), Some(KEEP)).await {
             Ok(published) => return published,

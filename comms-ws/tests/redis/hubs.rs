@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use comms_core::{clock::Clock, shutdown::Shutdown};
 use comms_ws::{
-    Encoding, Hub, HubConfig, Link, Outgoing, Session, TopicOptions,
+    CursorKey, Encoding, Hub, HubConfig, Link, Outgoing, Session, TopicOptions,
     backplane::{Backplane, Redis, RedisConfig},
     close,
 };
@@ -22,7 +22,11 @@ fn hub(config: RedisConfig, clock: &Clock) -> (Hub, Arc<Redis>) {
     let hub_config = HubConfig::default()
         .ping_interval(Duration::from_secs(36_000))
         .topic("", TopicOptions::default().without_history().presence());
-    let hub = Hub::builder(hub_config, clock.clone()).backplane(redis.clone()).build().unwrap();
+    let hub = Hub::builder(hub_config, clock.clone())
+        .cursor_keys([CursorKey::new(&[1; 32]).unwrap()])
+        .backplane(redis.clone())
+        .build()
+        .unwrap();
     let shutdown = Shutdown::new(Clock::system());
     let signal = shutdown.stage("backplane").signal();
     let running = redis.clone();
@@ -148,7 +152,11 @@ async fn a_node_reads_the_calls_before_its_first_connection() {
     // Its connections are made after `run` has begun.
     let redis = Redis::new(config.response_timeout(Duration::from_millis(50)), Clock::system()).unwrap();
     let topics = HubConfig::default().topic("", TopicOptions::default().without_history());
-    let b = Hub::builder(topics, Clock::system()).backplane(redis.clone()).build().unwrap();
+    let b = Hub::builder(topics, Clock::system())
+        .cursor_keys([CursorKey::new(&[1; 32]).unwrap()])
+        .backplane(redis.clone())
+        .build()
+        .unwrap();
     for n in 0..40 {
         a.disconnect(&format!("earlier {n}")).await.unwrap();
     }

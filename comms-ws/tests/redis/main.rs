@@ -9,9 +9,12 @@ mod access;
 #[path = "../backplane/contract.rs"]
 mod contract;
 mod crash;
+mod epochs;
 mod follower;
+mod groups;
 mod hubs;
 mod lost;
+mod misuse;
 #[path = "../backplane/node.rs"]
 mod node;
 mod pause;

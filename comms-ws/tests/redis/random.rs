@@ -35,9 +35,11 @@ enum Fault {
     Pause,
     Kill,
     Flush,
+    /// The key of the topic expires, or is evicted.
+    Lose,
 }
 
-use Fault::{CloseCommands, CloseReceiving, Flush, Kill, Pause};
+use Fault::{CloseCommands, CloseReceiving, Flush, Kill, Lose, Pause};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Redis; run scripts/test"]
@@ -59,8 +61,8 @@ async fn crashes_with_all_data_repeat_no_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Redis; run scripts/test"]
-async fn crashes_without_data_give_no_position_twice() {
-    run(&[], &[CloseReceiving, Pause, Kill, Flush]).await.check();
+async fn lost_data_give_no_position_twice() {
+    run(&[], &[CloseReceiving, Pause, Kill, Flush, Lose]).await.check();
 }
 
 /// The outcome of a run.
@@ -140,6 +142,12 @@ impl Fault {
             CloseReceiving => close("pubsub"),
             CloseCommands => close("normal"),
             Flush => redis::cmd("FLUSHALL"),
+            Lose => {
+                let mut client = server.client().await;
+                let keys: Vec<String> =
+                    redis::cmd("KEYS").arg("*:meta").query_async(&mut client).await.unwrap();
+                redis::cmd("DEL").arg("none").arg(keys).clone()
+            }
             Pause => {
                 server.signal(Signal::STOP);
                 sleep(SHORT * u32::from(random(3))).await;

@@ -21,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) directory: TempDir,
     pub(crate) port: u16,
     pub(crate) options: Vec<String>,
+    /// The content of the configuration file of a Sentinel. Other servers have none.
+    pub(crate) file: Option<String>,
     process: Option<Child>,
 }
 
@@ -35,7 +37,7 @@ impl Server {
     pub(crate) fn stopped(options: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let options = options.iter().map(ToString::to_string).collect();
-        Self { directory: TempDir::new().unwrap(), port, options, process: None }
+        Self { directory: TempDir::new().unwrap(), port, options, file: None, process: None }
     }
 
     pub(crate) async fn restart(&mut self) {
@@ -47,13 +49,17 @@ impl Server {
     }
 
     pub(crate) fn launch(&mut self) {
-        let process = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .arg("--dir")
-            .arg(self.directory.path())
-            .args(&self.options)
-            .stdout(Stdio::null())
-            .spawn();
+        let mut command = Command::new("redis-server");
+        if let Some(file) = &self.file {
+            let path = self.directory.path().join("redis.conf");
+            std::fs::write(&path, file).unwrap();
+            command.arg(path);
+        } else {
+            let port = self.port.to_string();
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"]);
+            command.arg(self.directory.path());
+        }
+        let process = command.args(&self.options).stdout(Stdio::null()).spawn();
         self.process =
             Some(process.expect("redis-server is not installed: run scripts/services start redis"));
     }

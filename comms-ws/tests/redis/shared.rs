@@ -65,6 +65,7 @@ async fn systems_on_one_server_are_separate() {
     }
     a.try_publish("t", "m", "own", None).await.unwrap();
     assert_eq!(a.publish("h", "m").await.offset, 1);
+    assert!(a.backplane.claim("c", Duration::from_secs(60)).await.unwrap());
     a.recorder.until_count("h", 1).await;
     assert_eq!(a.recorder.arrived().len(), 2);
 }

@@ -62,6 +62,23 @@ async fn a_history_that_is_too_old_recovers_nothing() {
     }
 }
 
+/// The client had every message that was removed to make room.
+#[tokio::test]
+async fn a_topic_that_was_emptied_is_recovered() {
+    for transport in Transport::ALL {
+        let memory = Memory::new(Clock::system()).max_bytes(64 * 1024);
+        let server = Server::start(builder(config()).backplane(memory).build().unwrap()).await;
+        let mut ledger = with_ledger(&server, 3).await;
+        for n in 0..10 {
+            server.hub.publish("public/other", &large_push(n, 32 * 1024)).await.unwrap();
+        }
+        publish(&server.hub, TOPIC, 4..=8).await;
+        resume(&server, transport, &mut ledger, 100).await;
+        assert_eq!(ledger.gaps(TOPIC), [], "{transport:?}");
+        assert_eq!(ledger.received(TOPIC), [1, 2, 3, 4, 5, 6, 7, 8, 100], "{transport:?}");
+    }
+}
+
 /// The backplane forgot the topic while the client was away, and another epoch began.
 #[tokio::test]
 async fn another_epoch_recovers_nothing() {
@@ -69,8 +86,9 @@ async fn another_epoch_recovers_nothing() {
         let memory = Memory::new(Clock::system()).max_bytes(64 * 1024);
         let server = Server::start(builder(config()).backplane(memory).build().unwrap()).await;
         let mut ledger = with_ledger(&server, 3).await;
-        for n in 0..10 {
-            server.hub.publish("public/other", &large_push(n, 32 * 1024)).await.unwrap();
+        for n in 0..100 {
+            let other = format!("public/other/{n}");
+            server.hub.publish(&other, &large_push(n, 32 * 1024)).await.unwrap();
         }
         publish(&server.hub, TOPIC, 4..=8).await;
         resume(&server, transport, &mut ledger, 100).await;
@@ -164,21 +182,23 @@ async fn more_missed_messages_than_a_queue_takes_arrive() {
     }
 }
 
-/// A message that is larger than the queue of a session reaches it, or its client would resume at this message for ever.
+/// A message of a node with larger queues reaches the sessions of this one, or their clients would resume at it for ever.
 #[tokio::test]
 async fn a_message_that_is_larger_than_the_queue_arrives() {
     for io in [Io::Bare, Io::Wrapped] {
         for transport in Transport::ALL {
-            let hub = builder(config().queue_bytes(16 * 1024)).build().unwrap();
+            let backplane = Memory::new(Clock::system());
+            let publisher = builder(config()).backplane(backplane.clone()).build().unwrap();
+            let hub = builder(config().queue_bytes(16 * 1024)).backplane(backplane).build().unwrap();
             let server =
                 Server::start_with(hub, io, |user| Some(Session::new(user, vec![TOPIC.into()]))).await;
             let mut ledger = Ledger::default();
             let mut client = Client::open(server.address, transport, &Open::of("ann")).await;
             client.checked(&mut ledger).await.unwrap();
-            server.hub.publish(TOPIC, &large_push(1, 200_000)).await.unwrap();
+            publisher.publish(TOPIC, &large_push(1, 200_000)).await.unwrap();
             client.until(&mut ledger, TOPIC, 1).await;
             drop(client);
-            server.hub.publish(TOPIC, &large_push(2, 200_000)).await.unwrap();
+            publisher.publish(TOPIC, &large_push(2, 200_000)).await.unwrap();
             let open = Open::of("ann").cursor(ledger.cursor());
             let mut client = Client::open(server.address, transport, &open).await;
             client.until(&mut ledger, TOPIC, 2).await;

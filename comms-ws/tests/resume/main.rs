@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
+mod addressable;
 mod cursors;
 mod history;
+mod many;
 mod nodes;
 mod races;
 #[path = "../support/mod.rs"]

@@ -26,9 +26,19 @@ pub(crate) struct Events {
 impl Events {
     /// Opens a stream. Returns the status of a refusal, or 0 if the connection ended before.
     pub(crate) async fn open(address: SocketAddr, open: &Open, http2: bool) -> Result<Self, u16> {
+        Self::send(address, request(address, open, http2), http2).await
+    }
+
+    /// Opens a stream whose cursor is in the path, as a browser does, and the id of an earlier event in the header.
+    pub(crate) async fn open_path(address: SocketAddr, open: &Open, last_id: Option<&str>) -> Self {
+        let mut request = request(address, &Open { cursor: last_id.map(Into::into), ..open.clone() }, false);
+        *request.uri_mut() = open.path(true).parse().unwrap();
+        Self::send(address, request, false).await.unwrap()
+    }
+
+    async fn send(address: SocketAddr, request: Request<String>, http2: bool) -> Result<Self, u16> {
         let socket = TcpStream::connect(address).await.map_err(|_| 0_u16)?;
         socket.set_nodelay(true).unwrap();
-        let request = request(address, open, http2);
         let io = TokioIo::new(socket);
         let (response, connection) = if http2 {
             let (mut sender, connection) =

@@ -110,7 +110,8 @@ impl Ledger {
 
     /// Checks that the id of an event stream names the position of each topic, as the client has it.
     pub(crate) fn check_id(&self, id: &str) {
-        for token in id.split(',').filter(|token| !token.is_empty()) {
+        // A long id leaves tokens out.
+        for token in id.split(',').filter(|token| !token.is_empty() && *token != "*") {
             let at = Token::read(token);
             let account = &self.topics[&at.topic];
             assert_eq!((&at.epoch, at.offset), (&account.epoch, account.offset), "the id is {id}");

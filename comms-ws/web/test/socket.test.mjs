@@ -57,7 +57,8 @@ test("4401 gets a new token, and 4408, 1001 and others are followed by the curso
 });
 
 test("final codes end the client with advice", async (t) => {
-  const advices = { 1002: "update", 1003: "update", 1007: "update", 1008: "less often", 1009: "shorter", 4403: "access" };
+  const disagree = { 1002: "update", 1003: "update", 1007: "update" };
+  const advices = { ...disagree, 1008: "less often", 1009: "shorter", 4403: "access", 4409: "replaced" };
   for (const [text, advice] of Object.entries(advices)) {
     const code = Number(text);
     const server = await Server.start(t);

@@ -47,6 +47,7 @@ test("malformed frames are errors", () => {
     { type: "event", topic: "a", offset: 2 ** 53 },
     { type: "subscribed", topic: "a", cursor: "a" },
     { type: "welcome", topics: [{}] },
+    { type: "welcome", topics: [], pending: 1 },
     { type: "missed", topic: "a", cursor: "a:1:2:m~3" },
     { type: "welcome", topics: [topicWith("?")] },
   ]) {
@@ -78,6 +79,23 @@ test("topics that make the query too long are subscribed by frames", () => {
   const asked = query.split("topic=").length - 1;
   const { frames } = topics.welcome({ topics: wanted.slice(0, asked).map((topic) => ({ topic })) });
   assert.equal(asked + frames.length, 100);
+});
+
+test("tokens that make the query too long are sent by frames", () => {
+  const name = (n) => `${String(n).padStart(3, "0")}${"x".repeat(197)}`;
+  const numbers = Array.from({ length: 100 }, (_, n) => n);
+  const topics = new Topics([], numbers.map((n) => `${name(n)}:1:5:m`).join(","));
+  const query = topics.query();
+  assert.ok(query.length <= 6144 + 10 && query.length > 5000, String(query.length));
+  const asked = query.split(":1:5:m").length - 1;
+  // The server subscribes the last topic by itself.
+  const given = numbers.slice(0, asked).map((n) => ({ topic: name(n), cursor: `${name(n)}:1:5:m`, recovered: true }));
+  given.push({ topic: name(99), cursor: `${name(99)}:1:9:m` });
+  const { items, frames } = topics.welcome({ session: "s", topics: given });
+  assert.equal(asked + frames.length, 99);
+  assert.ok(frames.every(({ cursor }) => cursor.endsWith(":1:5:m")));
+  assert.equal(items.length, asked + 1, "no topic is given up");
+  assert.equal(text(items.at(-1)), `missed ${name(99)} history`);
 });
 
 test("a malformed `welcome` changes nothing", () => {

@@ -126,6 +126,7 @@ async fn the_topics_of_an_order_are_open_to_its_buyer_alone() {
         (&hub["service"], &hub["sessions"], &hub["topics"]),
         (&json!("notification"), &json!(2), &json!(4))
     );
+    assert_eq!(hub["direct_sessions"], 2, "the listener gives the hub its sockets: {page}");
     assert_eq!(hub["largest_topics"].as_array().unwrap().len(), 4, "{page}");
     assert_eq!(hub["largest_topics"][0], json!({"topic": format!("delivery/{order}"), "sessions": 1}));
 }

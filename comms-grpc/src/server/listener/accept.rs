@@ -18,6 +18,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -154,9 +155,25 @@ impl Acceptor {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let AcceptedConnection { stream, activity, accepted } = connection;
+        match stream {
+            Stream::Plain(socket) => self.spawn(socket, activity, accepted, service),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => self.spawn(stream, activity, accepted, service),
+        }
+    }
+
+    /// Spawns the task of a connection on `stream`. One type of connection for each type of stream, because
+    /// [`take_socket`](super::take_socket) recognizes a connection in plain text by its type.
+    fn spawn<T, S, B>(&mut self, stream: T, activity: Arc<Activity>, accepted: Instant, service: S)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let clock = self.config.problem_details.then(|| self.clock.clone());
-        let socket = ProblemDetails::new(Transport::new(stream, activity.clone()), clock);
-        let socket = TokioIo::new(socket);
+        let socket = TokioIo::new(ProblemDetails::new(Transport::new(stream, activity.clone()), clock));
         let service = CountingService::new(service, activity.clone());
         let (builder, config, clock) = (self.builder.clone(), self.config.clone(), self.clock.clone());
         let (counters, shutdown) = (self.counters.clone(), self.shutdown.subscribe());

@@ -13,6 +13,8 @@
 //! 7. `stream_task.rs`: drives a stream of HTTP/2, and resets it if its response is not read until its deadline.
 //! 8. `connection.rs`: drives hyper until the connection ends.
 //! 9. `watchdog.rs`: derives the time limits of the connection from the counters in `activity.rs`.
+//!
+//! After an upgrade, `upgraded.rs` takes the layers of 2, 4 and 5 apart.
 
 mod accept;
 mod activity;
@@ -29,6 +31,7 @@ mod problem_details;
 mod socket;
 mod stream_task;
 mod transport;
+mod upgraded;
 mod watchdog;
 
 use std::{future::Future, pin::pin};
@@ -45,6 +48,7 @@ pub use config::{ListenerConfig, Protocols};
 pub use counting_service::RequestBody;
 pub use peer::Peer;
 pub(super) use stream_task::ResetAfter;
+pub use upgraded::take_socket;
 
 /// Serves an HTTP service on `listener`, within the limits of `config`, until `shutdown` resolves.
 ///
@@ -54,7 +58,7 @@ pub(super) use stream_task::ResetAfter;
 /// When `shutdown` resolves, the listener is closed, connections without a request in flight are closed, and HTTP/2
 /// peers get a GOAWAY. Requests in flight continue for at most [`ListenerConfig::drain`]. The requests that still run
 /// then are cut, and a warning is logged. Dropping the future cuts all connections at once, except upgraded ones, which
-/// belong to the code that upgraded them.
+/// belong to the code that upgraded them. [`take_socket`] gives that code the bare socket.
 ///
 /// # The problem
 /// hyper reads the HTTP version and the HTTP/2 handshake without a time limit, and waits without a limit

@@ -28,6 +28,11 @@ impl<T> ProblemDetails<T> {
     pub(super) const fn new(connection: T, clock: Option<Clock>) -> Self {
         Self { inner: connection, clock, replacement: None }
     }
+
+    /// Returns the connection. A replacement is never pending after an upgrade: its response ends the connection.
+    pub(super) fn into_inner(self) -> T {
+        self.inner
+    }
 }
 
 impl<T: AsyncWrite + Unpin> ProblemDetails<T> {

@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use scopeguard::ScopeGuard;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -18,23 +19,47 @@ use super::{activity::Activity, connection_limits::ConnectionPermit};
 ///
 /// The socket holds the permit of the connection until the descriptor is closed, also after an upgrade.
 pub(super) struct Socket {
-    stream: TcpStream,
+    /// Closed by [`close`] when the socket is dropped. A guard, because the stream can be taken out of it.
+    open: ScopeGuard<Open, fn(Open)>,
     /// Whether the kernel did not accept the last write.
     blocked: bool,
     /// Whether the sending side is closed.
     write_closed: bool,
+    permit: ConnectionPermit,
+}
+
+/// An open descriptor, and the record of its connection.
+struct Open {
+    stream: TcpStream,
     activity: Arc<Activity>,
-    _permit: ConnectionPermit,
+}
+
+/// Closes the descriptor, with a reset if the watchdog has requested one.
+fn close(open: Open) {
+    if open.activity.is_reset_requested() {
+        // Best effort. Without the reset, the kernel keeps the send buffer until the TCP timeout.
+        let _ = open.stream.set_zero_linger();
+    }
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, permit: ConnectionPermit, activity: Arc<Activity>) -> Self {
-        Self { stream, blocked: false, write_closed: false, activity, _permit: permit }
+        let open = ScopeGuard::with_strategy(Open { stream, activity }, close as fn(Open));
+        Self { open, blocked: false, write_closed: false, permit }
+    }
+
+    /// Returns the stream, which nothing observes any more, and the permit of the connection.
+    pub(super) fn into_parts(self) -> (TcpStream, ConnectionPermit) {
+        (ScopeGuard::into_inner(self.open).stream, self.permit)
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(&mut self.open.stream)
     }
 
     /// Records the result of a write, and returns it.
     fn record_write(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let writes = &self.activity.blocked_writes;
+        let writes = &self.open.activity.blocked_writes;
         match (poll.is_pending(), self.blocked) {
             (true, false) => _ = writes.begin(),
             (false, true) => writes.end(),
@@ -50,7 +75,7 @@ impl Socket {
     /// lose the alert.
     #[cfg(feature = "tls")]
     pub(super) async fn linger(mut self) {
-        let closed = std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
+        let closed = std::future::poll_fn(|cx| self.stream().poll_shutdown(cx)).await;
         if closed.is_ok() {
             let _ = std::future::poll_fn(|cx| self.discard(cx)).await;
         }
@@ -61,7 +86,7 @@ impl Socket {
         loop {
             let mut bytes = [std::mem::MaybeUninit::uninit(); 4 * 1024];
             let mut bytes = ReadBuf::uninit(&mut bytes);
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut bytes));
+            let read = ready!(self.stream().poll_read(cx, &mut bytes));
             if read.is_err() || bytes.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -75,13 +100,13 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        self.stream().poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let poll = self.stream().poll_write(cx, buf);
         self.record_write(poll)
     }
 
@@ -90,16 +115,16 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let poll = self.stream().poll_write_vectored(cx, bufs);
         self.record_write(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.open.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     /// Closes the socket with a lingering close if a part of a request was not read (RFC 9112, section 9.6), and a socket
@@ -107,22 +132,13 @@ impl AsyncWrite for Socket {
     /// resets a socket that is closed with unread bytes, and the peer may then lose the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.write_closed {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            ready!(self.stream().poll_shutdown(cx))?;
             self.write_closed = true;
-            self.activity.close_writes();
+            self.open.activity.close_writes();
         }
-        match self.activity.is_lingering() {
+        match self.open.activity.is_lingering() {
             true => self.discard(cx),
             false => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if self.activity.is_reset_requested() {
-            // Best effort. Without the reset, the kernel keeps the send buffer until the TCP timeout.
-            let _ = self.stream.set_zero_linger();
         }
     }
 }

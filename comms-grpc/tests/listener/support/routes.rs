@@ -13,12 +13,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_grpc::{Peer, RequestBody};
+use comms_grpc::{Peer, RequestBody, take_socket};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
     time::{Sleep, sleep},
 };
 
@@ -75,23 +77,49 @@ pub(super) async fn respond(
             vec![(Duration::ZERO, Bytes::from(length.to_string()))]
         }
         "/upgrade" => {
-            tokio::spawn(echo(hyper::upgrade::on(&mut request)));
-            let mut response = Response::new(Frames::new(vec![], counters));
-            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            response.headers_mut().insert("upgrade", "echo".parse().unwrap());
-            response.headers_mut().insert("connection", "upgrade".parse().unwrap());
-            return Ok(response);
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async { echo(TokioIo::new(upgrade.await.unwrap())).await });
+            return Ok(switching_protocols(counters));
+        }
+        // Writes `socket` or `stream`, and echoes on what is left after the socket was taken.
+        "/take" => {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async { echo_on_taken(take_socket(upgrade.await.unwrap())).await });
+            return Ok(switching_protocols(counters));
         }
         _ => vec![(Duration::ZERO, hello)],
     };
     Ok(Response::new(Frames::new(frames, counters)))
 }
 
-async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
-    let mut socket = TokioIo::new(upgrade.await.unwrap());
+fn switching_protocols(counters: RequestCounters) -> Response<Frames> {
+    let mut response = Response::new(Frames::new(vec![], counters));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert("upgrade", "echo".parse().unwrap());
+    response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    response
+}
+
+async fn echo_on_taken(taken: Result<(TcpStream, Bytes, Box<dyn Send + Sync>), Upgraded>) {
+    match taken {
+        Ok((mut socket, first, _permit)) => {
+            socket.write_all(b"socket").await.unwrap();
+            socket.write_all(&first).await.unwrap();
+            echo(socket).await;
+        }
+        Err(upgraded) => {
+            let mut stream = TokioIo::new(upgraded);
+            stream.write_all(b"stream").await.unwrap();
+            echo(stream).await;
+        }
+    }
+}
+
+async fn echo(mut socket: impl AsyncRead + AsyncWrite + Unpin) {
     let mut byte = [0];
     while socket.read_exact(&mut byte).await.is_ok() {
         socket.write_all(&byte).await.unwrap();
+        socket.flush().await.unwrap();
     }
 }
 

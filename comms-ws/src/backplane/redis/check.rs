@@ -14,6 +14,9 @@ const BATCH: usize = 200;
 /// The time after which the lifetime of all subscribed topics is extended.
 const REFRESH: Duration = Duration::from_secs(3_600);
 
+/// The run id of the server, the epoch and the last offset of a topic.
+type Meta = (Option<String>, Option<String>, Option<u64>);
+
 /// Checks all topics in each interval. The requests are spread over the interval.
 pub(super) async fn run(shared: &Shared) -> Infallible {
     let mut refreshed = shared.clock.now();
@@ -58,13 +61,15 @@ async fn tops(shared: &Shared, batch: &[Checked], refresh: bool) -> Result<Vec<O
             let lifetime = super::commands::lifetime(topic.retention);
             requests.cmd("PEXPIRE").arg(&meta).arg(lifetime).ignore();
         }
-        requests.cmd("HMGET").arg(meta).arg("epoch").arg("top");
+        requests.cmd("HMGET").arg(meta).arg("run").arg("epoch").arg("top");
     }
     let number = live.number();
-    let replies: Vec<(Option<String>, Option<u64>)> =
+    let replies: Vec<Meta> =
         shared.link.reply(number, "check topics", requests.query_async(&mut live.connection)).await?;
-    let position = |(epoch, top): (Option<String>, Option<u64>)| {
-        Some(Position { epoch: wire::number(epoch?.as_bytes())?, offset: top? })
+    // The epoch of another run of the server counts no more.
+    let position = |(run, epoch, top): Meta| {
+        let (epoch, offset) = (wire::number(epoch?.as_bytes())?, top?);
+        (run? == *live.run_id).then_some(Position { epoch, offset })
     };
     Ok(replies.into_iter().map(position).collect())
 }

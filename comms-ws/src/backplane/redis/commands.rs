@@ -124,6 +124,7 @@ impl Shared {
         let mut call = script.prepare_invoke();
         call.key(self.keys.meta(topic))
             .key(self.keys.log(topic))
+            .key(self.keys.starts())
             .arg(&*live.run_id)
             .arg(wire::epoch(u64::from_be_bytes(self.clock.random())))
             .arg(lifetime(retention));

@@ -19,8 +19,12 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 #[non_exhaustive]
 pub struct RedisConfig {
     /// The addresses, `redis://[user][:password@]host[:port][/db]`, with the scheme `rediss` for TLS. With several
-    /// addresses each connection goes to the first one that answers and is a primary. They name the same database.
+    /// addresses each connection goes to the first one that answers and is a primary. They name the same database. With
+    /// [`sentinel_primary`](Self#structfield.sentinel_primary) they are the addresses of Sentinels.
     pub urls: Vec<String>,
+    /// The primary that the Sentinels at `urls` monitor, as `redis://[user][:password@]NAME[/db]` with its name in place of
+    /// host and port. Each connection asks the Sentinels in turn for the address. Default `None`: no Sentinels.
+    pub sentinel_primary: Option<String>,
     /// The PEM certificates of the authorities that sign the servers' certificates. Default `None`: the certificates
     /// of the system.
     pub root_certificates: Option<Vec<u8>>,
@@ -49,6 +53,7 @@ impl RedisConfig {
         let (base, cap) = (Duration::from_millis(100), Duration::from_secs(5));
         Self {
             urls: urls.into_iter().map(Into::into).collect(),
+            sentinel_primary: None,
             root_certificates: None,
             prefix: "comms-ws".to_owned(),
             connect_timeout: Duration::from_secs(2),
@@ -58,6 +63,20 @@ impl RedisConfig {
             idempotency_lifetime: Duration::from_secs(300),
             backoff: Backoff::new(base, cap).unwrap_or_default(),
         }
+    }
+
+    /// Sets the primary that Sentinels monitor ([`sentinel_primary`](#structfield.sentinel_primary)).
+    ///
+    /// ```
+    /// use comms_ws::backplane::RedisConfig;
+    ///
+    /// let sentinels = ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379", "redis://10.0.0.3:26379"];
+    /// let config = RedisConfig::new(sentinels).sentinel_primary("redis://:secret@orders");
+    /// ```
+    #[must_use]
+    pub fn sentinel_primary(mut self, url: impl Into<String>) -> Self {
+        self.sentinel_primary = Some(url.into());
+        self
     }
 
     /// Sets the certificates of the authorities ([`root_certificates`](#structfield.root_certificates)).

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Makes the names of keys and channels. All keys of a topic have one hash tag, so that they are in one slot.
+/// Makes the names of keys and channels.
 ///
 /// ```text
 /// {PREFIX:TOPIC}:meta        hash: run id, epoch, offset of the last message
@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 /// {PREFIX:TOPIC}:id:ID       string: the position of the message with the identity ID
 /// {PREFIX:TOPIC}:present     sorted set: node and principal, by the end of their presence
 /// {PREFIX:TOPIC}:live:DB     channel: channels belong to all databases of a server
+/// PREFIX:starts              hash: from what the first epochs of topics are derived
 /// PREFIX:claim:KEY           string: a claim
 /// ```
 #[derive(Debug)]
@@ -48,6 +49,10 @@ impl Keys {
 
     pub(super) fn channel(&self, topic: &str) -> String {
         self.of_topic(topic, &format!("live:{}", self.database))
+    }
+
+    pub(super) fn starts(&self) -> String {
+        format!("{}:starts", self.prefix)
     }
 
     pub(super) fn claim(&self, key: &str) -> String {

@@ -1,17 +1,20 @@
 -- Stores and publishes a message. Returns 1 and its position, or 0 and the position of the first message with its
 -- identity.
--- KEYS[3]  string: the position of the message with this identity
--- ARGV[4]  the lifetime of KEYS[3] in milliseconds
+-- KEYS[4]  string: the position of the message with this identity
+-- ARGV[4]  the lifetime of KEYS[4] in milliseconds
 -- ARGV[5]  the retention: messages
 -- ARGV[6]  the retention: milliseconds
 -- ARGV[7]  the channel
 -- ARGV[8]  the content
 
-local first = redis.call('GET', KEYS[3])
+local first = redis.call('GET', KEYS[4])
 if first then
   return {0, first}
 end
-local epoch = open()
+local epoch, top = open()
+if top == 0 then
+  begin(epoch)
+end
 local offset = redis.call('HINCRBY', KEYS[1], 'top', 1)
 local at = position(epoch, offset)
 local time = now()
@@ -27,6 +30,6 @@ for _ = 1, offset % 16 == 0 and 64 or 0 do
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[6])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('SET', KEYS[3], at, 'PX', ARGV[4])
+redis.call('SET', KEYS[4], at, 'PX', ARGV[4])
 redis.call('PUBLISH', ARGV[7], '1' .. at .. ARGV[8])
 return {1, at}

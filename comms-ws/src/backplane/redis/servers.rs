@@ -9,11 +9,13 @@ use ::redis::{
 use comms_core::{Error, ErrorKind, clock::Clock};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{RedisConfig, failure};
+use super::{RedisConfig, failure, sentinel::Monitored};
 
 /// The servers of the configuration, of which one is the primary.
 pub(super) struct Servers {
     clients: Vec<Client>,
+    /// The clients are those of Sentinels, which monitor this primary.
+    monitored: Option<Monitored>,
     database: i64,
     timeout: Duration,
     clock: Clock,
@@ -30,12 +32,16 @@ pub(super) struct Connected {
 impl Servers {
     pub(super) fn new(config: &RedisConfig, clock: &Clock) -> Result<Self, Error> {
         let clients = config.urls.iter().map(|url| client(url, config)).collect::<Result<Vec<_>, _>>()?;
-        let databases = clients.iter().map(|client| client.get_connection_info().redis_settings().db());
+        let monitored =
+            config.sentinel_primary.as_ref().map(|url| Monitored::new(client(url, config)?)).transpose()?;
+        let infos = clients.iter().map(Client::get_connection_info).filter(|_| monitored.is_none());
+        let databases =
+            infos.chain(monitored.iter().map(Monitored::settings)).map(|info| info.redis_settings().db());
         let database = databases.clone().next().unwrap_or_default();
         if databases.clone().any(|other| other != database) {
             return Err(Error::invalid("redis backplane: urls must name the same database"));
         }
-        Ok(Self { clients, database, timeout: config.connect_timeout, clock: clock.clone() })
+        Ok(Self { clients, monitored, database, timeout: config.connect_timeout, clock: clock.clone() })
     }
 
     pub(super) const fn database(&self) -> i64 {
@@ -47,7 +53,13 @@ impl Servers {
         let mut failure = Error::misconfigured("there is no address");
         for client in &self.clients {
             let address = client.get_connection_info().addr();
-            failure = match self.clock.timeout(self.timeout, open(client, options)).await {
+            let attempt = async {
+                match &self.monitored {
+                    Some(monitored) => open(&monitored.locate(client).await?, options).await,
+                    None => open(client, options).await,
+                }
+            };
+            failure = match self.clock.timeout(self.timeout, attempt).await {
                 Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => error,
                 Err(elapsed) => Error::not_executed(elapsed),
@@ -70,6 +82,16 @@ async fn open(client: &Client, options: &AsyncConnectionConfig) -> Result<Connec
     both.cmd("INFO").arg("server").cmd("INFO").arg("replication");
     let (server, replication): (String, String) =
         both.query_async(&mut connection).await.map_err(failure::of_connection)?;
+    // Valkey names the field anew.
+    match field(&server, "redis_mode").or_else(|| field(&server, "server_mode")) {
+        Some("cluster") => {
+            return Err(Error::misconfigured("the server is a node of a cluster, which is not supported"));
+        }
+        Some("sentinel") => {
+            return Err(Error::misconfigured("the server is a Sentinel: set `sentinel_primary`"));
+        }
+        _ => {}
+    }
     if field(&replication, "role") != Some("master") {
         return Err(Error::not_executed("the server is a replica"));
     }
@@ -103,7 +125,8 @@ fn client(url: &str, config: &RedisConfig) -> Result<Client, Error> {
         Error::invalid(format!("redis backplane: {reason}"))
     };
     let info = url.into_connection_info().map_err(unusable)?;
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    // Without the name of the client library, which needs a right of its own.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     let info: ConnectionInfo = info.set_redis_settings(settings);
     if !matches!(info.addr(), ::redis::ConnectionAddr::TcpTls { .. }) {
         return Client::open(info).map_err(unusable);
@@ -151,6 +174,17 @@ mod tests {
     fn addresses_name_one_database() {
         assert_eq!(servers(&["redis://a/3", "redis://b/3"]).unwrap().database(), 3);
         assert_eq!(servers(&["redis://a/3", "redis://b/4"]).err().unwrap().kind, ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn the_database_is_that_of_the_monitored_primary() {
+        let config =
+            |urls: [&str; 2]| RedisConfig::new(urls).sentinel_primary("redis://:secret@my-Primary_1/3");
+        let servers = |urls| Servers::new(&config(urls), &Clock::system());
+        let sentinels = servers(["redis://a:26379", "redis://b:26379"]).unwrap();
+        assert_eq!((sentinels.database(), &*sentinels.monitored.unwrap().name), (3, "my-Primary_1"));
+        let socket = RedisConfig::new(["redis://a"]).sentinel_primary("unix:///primary");
+        assert_eq!(Servers::new(&socket, &Clock::system()).err().unwrap().kind, ErrorKind::Invalid);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 -- Returns the position of the last message.
 
 local epoch, top = open()
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if top > 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
 return position(epoch, top)

@@ -68,8 +68,14 @@ impl Topics {
         self.node
     }
 
-    pub(super) fn attach(&self, receiver: Weak<dyn Receiver>) {
-        self.lock().receiver = Some(receiver);
+    /// Sets the receiver. Returns `false` if there is one.
+    pub(super) fn attach(&self, receiver: Weak<dyn Receiver>) -> bool {
+        let mut state = self.lock();
+        let is_free = state.receiver.as_ref().and_then(Weak::upgrade).is_none();
+        if is_free {
+            state.receiver = Some(receiver);
+        }
+        is_free
     }
 
     /// Adds a topic. Returns whether it is new, and a channel that gets a value when the server has confirmed the

@@ -4,29 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use comms_core::Error;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     cursor::{Place, Token},
-    frame::{ClientFrame, EventFrame, ServerFrame, TopicFrame},
+    frame::{ClientFrame, EventFrame, ServerFrame, TopicFrame, Welcome},
     item::{Item, MissedReason},
     queue::Entry,
     subscription::Subscription,
 };
 use crate::session_topic;
-
-/// The characters that stand for themselves in the query.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/')
-    .remove(b':')
-    .remove(b',');
-/// The maximum length of the query with further topics. Proxies refuse URLs of more than 8 KiB. Topics that do not fit
-/// are subscribed by frames.
-const MAX_QUERY: usize = 4 * 1024;
 
 pub(super) struct State {
     places: HashMap<String, Place>,
@@ -37,6 +23,8 @@ pub(super) struct State {
     unwanted: HashSet<String>,
     /// The topics of the last query. The server answers each in `welcome` or by an error.
     asked: HashSet<String>,
+    /// The topics whose tokens did not fit into the last query.
+    left_out: HashSet<String>,
     /// The topic of the current session alone. The next session has another one.
     own: String,
     /// The topics that the current session has joined.
@@ -54,42 +42,9 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        let (unwanted, asked, own, joined, sparse, unavailable, dropped) = Default::default();
-        Self { places, wanted, granted, unwanted, asked, own, joined, sparse, unavailable, dropped }
-    }
-
-    /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted
-    /// topics. The server joins each topic of the cursor without a filter.
-    pub(super) fn query(&mut self) -> String {
-        let mut granted: Vec<_> = self
-            .granted
-            .iter()
-            .filter(|topic| !self.wanted.contains_key(*topic) && **topic != self.own)
-            .collect();
-        granted.sort();
-        let (mut topics, mut asked) = (String::new(), HashSet::new());
-        let mut cursor: Vec<String> = granted.into_iter().filter_map(|topic| self.token(topic)).collect();
-        let mut len: usize = cursor.iter().map(|token| token.len() + 1).sum();
-        for topic in self.wanted.values().filter(|one| !one.has_filter()).map(|one| &one.topic) {
-            let (pair, token) = (format!("topic={}&", encode(topic)), self.token(topic));
-            len += pair.len() + token.as_ref().map_or(0, |token| token.len() + 1);
-            if len > MAX_QUERY {
-                break;
-            }
-            topics.push_str(&pair);
-            cursor.extend(token);
-            asked.insert(topic.clone());
-        }
-        self.granted.extend(asked.iter().cloned());
-        self.asked = asked;
-        match cursor.is_empty() {
-            true => topics.trim_end_matches('&').to_owned(),
-            false => format!("{topics}cursor={}", cursor.join(",")),
-        }
-    }
-
-    fn token(&self, topic: &str) -> Option<String> {
-        self.places.get(topic)?.cursor().map(|cursor| encode(&cursor))
+        let (unwanted, asked, left_out, own, joined) = Default::default();
+        let (sparse, unavailable, dropped) = Default::default();
+        Self { places, wanted, granted, unwanted, asked, left_out, own, joined, sparse, unavailable, dropped }
     }
 
     /// Takes the topics of `welcome`. Returns the frames that subscribe to the other wanted topics, and unsubscribe
@@ -99,12 +54,12 @@ impl State {
     /// Returns `Invalid` if a cursor is malformed.
     pub(super) fn welcome(
         &mut self,
-        session: &str,
-        topics: Vec<TopicFrame>,
+        welcome: Welcome,
         out: &mut VecDeque<Entry>,
     ) -> Result<Vec<String>, Error> {
-        let given: HashSet<String> = topics.iter().map(|one| one.topic.clone()).collect();
-        self.own = session_topic(session);
+        let Welcome { session, topics, pending, .. } = welcome;
+        let given: HashSet<String> = topics.iter().map(|one| one.topic.clone()).chain(pending).collect();
+        self.own = session_topic(&session);
         self.sparse.clear();
         self.joined.clear();
         self.unavailable.clear();
@@ -114,11 +69,19 @@ impl State {
                 self.place(topic, out)?;
             }
         }
+        // The server has not seen the tokens of these topics: the client subscribes by name.
+        for topic in self.left_out.drain().filter(|topic| !given.contains(topic)) {
+            self.wanted.entry(topic.clone()).or_insert_with(|| Subscription::new(topic));
+        }
         let wanted = &self.wanted;
         let lost = self.places.extract_if(|topic, _| !given.contains(topic) && !wanted.contains_key(topic));
         self.dropped = lost.collect();
+        // The topic of an earlier session has ended with that session.
+        let is_addressable = given.contains(&self.own);
+        let is_own = |topic: &String| is_addressable && topic.starts_with(&session_topic(""));
         out.extend(self.dropped.keys().map(|topic| {
-            Entry::new(Item::Unsubscribed { topic: topic.clone(), reason: Some("forbidden".into()) })
+            let reason = (!is_own(topic)).then(|| "forbidden".to_owned());
+            Entry::new(Item::Unsubscribed { topic: topic.clone(), reason })
         }));
         let unsubscribe = self.unwanted.iter().map(|topic| ClientFrame::Unsubscribe { topic }.encode());
         let is_joined = |topic| given.contains(topic) || self.asked.contains(topic);
@@ -181,8 +144,13 @@ impl State {
             ServerFrame::Error { code, detail } if code == "unavailable" => self.postpone(detail),
             ServerFrame::Error { code, detail } => {
                 let is_refusal = matches!(code.as_str(), "forbidden" | "too_many_topics");
-                // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
                 if is_refusal && !self.wanted.contains_key(&detail) {
+                    // A topic of the cursor alone. Unless it was pending, `welcome` has shown the refusal.
+                    if self.places.contains_key(&detail) {
+                        self.forget(&detail);
+                        let reason = Some("forbidden".into());
+                        out.push_back(Entry::new(Item::Unsubscribed { topic: detail, reason }));
+                    }
                     return Ok(());
                 }
                 if is_refusal {
@@ -267,10 +235,7 @@ fn parse(cursor: Option<String>) -> Result<Option<Token>, Error> {
     cursor.as_deref().map(Token::parse).transpose()
 }
 
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
-}
-
+mod query;
 mod unavailable;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use super::*;
+use super::{query::MAX_QUERY, *};
 use crate::{
     Filter,
     client::{cursor, item::MissedReason as Why},
@@ -77,7 +77,7 @@ impl State {
     fn receive(&mut self, frame: &Value, out: &mut VecDeque<Entry>) -> Result<Vec<String>, Error> {
         let frame = frame.to_string();
         match ServerFrame::parse(&frame)? {
-            ServerFrame::Welcome(welcome) => self.welcome(&welcome.session, welcome.topics, out),
+            ServerFrame::Welcome(welcome) => self.welcome(welcome, out),
             other => self.take(other, frame.len(), out).map(|()| Vec::new()),
         }
     }
@@ -127,6 +127,33 @@ fn topics_that_make_the_query_too_long_are_subscribed_by_frames() {
     let frames = state.receive(&welcome, &mut VecDeque::new()).unwrap();
     assert_eq!(asked + frames.len(), 100);
     assert!(asked > 30, "{asked}");
+}
+
+/// The server has not seen the tokens that do not fit: it joins its own topics without them, and the client asks for others.
+#[test]
+fn tokens_that_make_the_query_too_long_are_sent_by_frames() {
+    let name = |n: usize| format!("{n:03}{}", "x".repeat(197));
+    let places = (0..100).map(|n| {
+        let token = Token::parse(&format!("{}:1:5:m", name(n))).unwrap();
+        (name(n), Place::at(Some(token)))
+    });
+    let mut state = State::new(places.collect(), Vec::new());
+    let query = state.query();
+    assert!(query.len() <= 6 * 1024 + 10 && query.len() > 5 * 1024, "{}", query.len());
+    let asked = query.matches(":1:5:m").count();
+    // The server subscribes the last topic by itself.
+    let given: Vec<Value> = (0..asked)
+        .map(|n| json!({"topic": name(n), "cursor": format!("{}:1:5:m", name(n)), "recovered": true}))
+        .chain([json!({"topic": name(99), "cursor": format!("{}:1:9:m", name(99))})])
+        .collect();
+    let mut out = VecDeque::new();
+    let frames = state.receive(&json!({"type": "welcome", "topics": given}), &mut out).unwrap();
+    assert_eq!(asked + frames.len(), 99);
+    assert!(frames.iter().all(|frame| frame.contains(":1:5:m") && frame.len() < 4 * 1024));
+    let items: Vec<String> = out.iter().map(|entry| text(&entry.item)).collect();
+    assert_eq!(items.iter().filter(|item| item.starts_with("recovered")).count(), asked);
+    assert_eq!(items.last().unwrap(), &format!("missed {} history", name(99)));
+    assert_eq!(items.len(), asked + 1, "no topic is given up");
 }
 
 #[test]

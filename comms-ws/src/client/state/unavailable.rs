@@ -7,9 +7,11 @@ impl State {
     /// Keeps the topic and its place, for [`resubscribe`](Self::resubscribe).
     pub(super) fn postpone(&mut self, topic: String) {
         if let Some(place) = self.dropped.remove(&topic) {
+            self.places.insert(topic.clone(), place);
+        }
+        if self.places.contains_key(&topic) && !self.wanted.contains_key(&topic) {
             // A topic of the cursor alone. From now on the client asks for it by name.
             self.wanted.insert(topic.clone(), Subscription::new(topic.clone()));
-            self.places.insert(topic.clone(), place);
         }
         if self.wanted.contains_key(&topic) {
             self.unavailable.insert(topic);

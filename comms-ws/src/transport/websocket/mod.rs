@@ -11,9 +11,8 @@ mod stream;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::resume::Resume;
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
     hub::{registry::Admission, state::HubState},
     message::Encoding,
     session::{Link, Session},
+    socket::{Socket, take_unwrapped},
     websocket::{decoder::Decoder, encoder},
 };
 
@@ -77,10 +77,11 @@ pub(super) fn spawn(accepted: Accepted, upgrade: OnUpgrade) {
         };
         let decoder = Decoder::new(accepted.hub.env.config.max_client_frame, accepted.is_deflated);
         // A task of its own: the future of this one is larger.
-        match bare_socket(upgraded) {
-            Ok((socket, first)) => {
-                let link = accepted.open(Some(socket));
-                tokio::spawn(direct::run(link, decoder, first));
+        match (accepted.hub.take_socket)(upgraded).or_else(take_unwrapped) {
+            Ok((stream, first, guard)) => {
+                let link = accepted.open(Some(Socket::new(stream, guard)));
+                // A copy: the bytes of hyper are a part of a buffer of 8 KiB and more.
+                tokio::spawn(direct::run(link, decoder, first.to_vec()));
             }
             Err(upgraded) => {
                 let link = accepted.open(None);
@@ -91,7 +92,7 @@ pub(super) fn spawn(accepted: Accepted, upgrade: OnUpgrade) {
 }
 
 impl Accepted {
-    fn open(self, socket: Option<TcpStream>) -> Link {
+    fn open(self, socket: Option<Socket>) -> Link {
         let Self { hub, admission, session, is_deflated, resume } = self;
         let encoding = if is_deflated { Encoding::WebSocketDeflate } else { Encoding::WebSocket };
         let mut link = Link::open(&hub, admission, session.as_ref(), encoding, socket);
@@ -101,22 +102,4 @@ impl Accepted {
         }
         link
     }
-}
-
-/// Takes the TCP socket out of a connection of hyper, with the bytes that were read after the handshake. Returns the
-/// connection if it is another stream.
-fn bare_socket(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
-    // A connection that hyper-util has served is wrapped once more than one of hyper.
-    let (io, read) = match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => (parts.io, parts.read_buf),
-        Err(upgraded) => {
-            let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
-            (parts.io, parts.read_buf)
-        }
-    };
-    let socket = io.into_inner();
-    // Without it, a small frame waits for the acknowledgement of the one before. The session works without it, too.
-    let _ = socket.set_nodelay(true);
-    // A copy: the bytes of hyper are a part of a buffer of 8 KiB and more.
-    Ok((socket, read.to_vec()))
 }

@@ -15,6 +15,8 @@ mod handlers;
 mod sessions;
 mod settings;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use comms_core::{Error, event::Event};
 use comms_ws::{CursorKey, Hub};
@@ -67,6 +69,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let of_token = sessions.clone();
     let hub = Hub::builder(settings.hub(&origins), host.clock())
         .cursor_keys(cursor_keys(host, &settings)?)
+        .bare_sockets(comms_grpc::take_socket)
         .authenticate(move |token: String| std::future::ready(of_token.of_token(&token)));
     let backplane = host.backplane()?;
     let hub = match &backplane {

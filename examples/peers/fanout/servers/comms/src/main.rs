@@ -1,5 +1,6 @@
 //! comms-ws as its rustdoc shows it: a hub with its default limits and topics with history, `accept` in the route, `publish`
-//! elsewhere. `NODELAY` is of no use here: the hub sets it. `HISTORY=0` turns the history of the topic off.
+//! elsewhere. `NODELAY` is of no use here: the hub sets it. `HISTORY=0` turns the history of the topic off. `REDIS_URL` makes
+//! the process a node of several.
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,8 +13,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use comms_core::clock::Clock;
-use comms_ws::{Hub, HubConfig, Push, Session, TopicOptions};
+use comms_core::{clock::Clock, shutdown::Shutdown};
+use comms_ws::{
+    CursorKey, Hub, HubConfig, Push, Session, TopicOptions,
+    backplane::{Backplane, Redis, RedisConfig},
+};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -25,7 +29,8 @@ async fn open(State(hub): State<Hub>, request: Request) -> Response {
 }
 
 async fn publish(State(hub): State<Hub>, Query(query): Query<HashMap<String, String>>, body: String) -> Response {
-    let id = format!("s/{}", NEXT.fetch_add(1, Relaxed));
+    // Redis keeps the history of earlier processes, which would make a repeated id a duplicate.
+    let id = format!("{}/{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
     let time = Some("2026-11-21T07:00:00.123Z".into());
     let push = Push { time, ..Push::new(id, "bench.v1", serde_json::Value::String(body)) };
     match hub.publish(&query["topic"], &push).await {
@@ -44,7 +49,16 @@ async fn main() {
     if std::env::var("HISTORY").is_ok_and(|history| history == "0") {
         config = config.topic("t", TopicOptions::default().without_history());
     }
-    let hub = Hub::new(config, Clock::system()).unwrap();
+    let clock = Clock::system();
+    let shutdown = Shutdown::new(clock.clone());
+    let mut hub = Hub::builder(config, clock.clone());
+    if let Ok(url) = std::env::var("REDIS_URL") {
+        let redis = Redis::new(RedisConfig::new([url]), clock).unwrap();
+        let signal = shutdown.stage("backplane").signal();
+        hub = hub.backplane(redis.clone()).cursor_keys([CursorKey::new(&[7; 32]).unwrap()]);
+        tokio::spawn(async move { redis.run(signal).await });
+    }
+    let hub = hub.build().unwrap();
     let routes = Router::new().route("/ws", get(open)).route("/publish", post(publish)).with_state(hub);
     let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
     axum::serve(listener, routes).await.unwrap();

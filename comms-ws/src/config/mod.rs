@@ -1,12 +1,23 @@
-//! The limits of a hub, checked when the hub is created.
+//! The limits of a hub. `check.rs` checks them when the hub is created.
+
+mod check;
 
 use std::time::Duration;
 
-use comms_core::Error;
-
 use crate::topic::{TopicOptions, TopicRules};
 
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// What happens when a principal has
+/// [`HubConfig::max_sessions_per_principal`](HubConfig#structfield.max_sessions_per_principal) sessions and opens another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PrincipalLimit {
+    /// The new session is refused: 429, or [`close::TOO_MANY_SESSIONS`](crate::close::TOO_MANY_SESSIONS) if its client
+    /// authenticated in a frame. The default.
+    #[default]
+    Refuse,
+    /// The oldest session is closed with [`close::REPLACED`](crate::close::REPLACED), and its client does not reconnect. The
+    /// new session is refused only while as many replaced sessions are not closed yet as the principal may have open.
+    EndOldest,
+}
 
 /// The limits of a [`Hub`](crate::Hub), which [`Hub::new`](crate::Hub::new) checks.
 ///
@@ -33,10 +44,22 @@ pub struct HubConfig {
     pub queue_frames: usize,
     /// The maximum number of open sessions. Default 10,000.
     pub max_sessions: usize,
+    /// The maximum number of sockets whose client has not authenticated yet
+    /// ([`Hub::accept_unauthenticated`](crate::Hub::accept_unauthenticated)). At most half of
+    /// [`max_sessions`](#structfield.max_sessions) counts, so that sockets without a token leave room for the others. Default
+    /// 1,000.
+    pub max_unauthenticated: usize,
     /// The maximum number of open sessions of one principal. Default 20.
     pub max_sessions_per_principal: usize,
+    /// What happens to a further session of a principal. Default [`PrincipalLimit::Refuse`].
+    pub when_principal_is_full: PrincipalLimit,
     /// The maximum number of open sessions of one address ([`Session::address`](crate::Session::address)). Default 1,000.
     pub max_sessions_per_address: usize,
+    /// The maximum size of a push as JSON, in bytes, which [`Hub::publish`](crate::Hub::publish) checks. At most
+    /// [`queue_bytes`](#structfield.queue_bytes) counts: a larger message fits only into the empty queue of a session, and
+    /// would end each session that has not been sent the message before. A message of less than a quarter of
+    /// [`queue_bytes`](#structfield.queue_bytes) leaves a client time to read. Default 1 MiB.
+    pub max_push_bytes: usize,
     /// The maximum number of topics of a session, checked when its client subscribes to a further topic. Default 100.
     pub max_topics: usize,
     /// The maximum size of a message of a client, in bytes. Default 4 KiB.
@@ -65,8 +88,11 @@ impl Default for HubConfig {
             queue_bytes: 1024 * 1024,
             queue_frames: 1_000,
             max_sessions: 10_000,
+            max_unauthenticated: 1_000,
             max_sessions_per_principal: 20,
+            when_principal_is_full: PrincipalLimit::Refuse,
             max_sessions_per_address: 1_000,
+            max_push_bytes: 1024 * 1024,
             max_topics: 100,
             max_client_frame: 4 * 1024,
             client_frames_per_second: 10,
@@ -105,6 +131,29 @@ impl HubConfig {
     #[must_use]
     pub const fn max_sessions(mut self, max_sessions: usize) -> Self {
         self.max_sessions = max_sessions;
+        self
+    }
+
+    /// Sets the maximum number of sockets whose client has not authenticated yet
+    /// ([`max_unauthenticated`](#structfield.max_unauthenticated)).
+    #[must_use]
+    pub const fn max_unauthenticated(mut self, max_unauthenticated: usize) -> Self {
+        self.max_unauthenticated = max_unauthenticated;
+        self
+    }
+
+    /// Sets what happens to a further session of a principal
+    /// ([`when_principal_is_full`](#structfield.when_principal_is_full)).
+    #[must_use]
+    pub const fn when_principal_is_full(mut self, limit: PrincipalLimit) -> Self {
+        self.when_principal_is_full = limit;
+        self
+    }
+
+    /// Sets the maximum size of a push ([`max_push_bytes`](#structfield.max_push_bytes)).
+    #[must_use]
+    pub const fn max_push_bytes(mut self, max_push_bytes: usize) -> Self {
+        self.max_push_bytes = max_push_bytes;
         self
     }
 
@@ -179,83 +228,5 @@ impl HubConfig {
     pub const fn close_timeout(mut self, close_timeout: Duration) -> Self {
         self.close_timeout = close_timeout;
         self
-    }
-}
-
-impl HubConfig {
-    /// Returns the configuration, or an error that names the first invalid setting.
-    pub(crate) fn validated(self) -> Result<Self, Error> {
-        let limits = [
-            ("queue_bytes", self.queue_bytes == 0),
-            ("queue_frames", self.queue_frames == 0),
-            ("max_sessions", self.max_sessions == 0),
-            ("max_sessions_per_principal", self.max_sessions_per_principal == 0),
-            ("max_sessions_per_address", self.max_sessions_per_address == 0),
-            ("max_topics", self.max_topics == 0),
-            ("max_client_frame", self.max_client_frame == 0),
-            ("client_frames_per_second", self.client_frames_per_second == 0),
-            ("ping_interval", self.ping_interval.is_zero()),
-            ("write_timeout", self.write_timeout.is_zero()),
-            ("close_timeout", self.close_timeout.is_zero()),
-        ];
-        if let Some((limit, _)) = limits.iter().find(|(_, zero)| *zero) {
-            return Err(Error::invalid(format!("hub: {limit} must be greater than zero")));
-        }
-        self.topics.validate()?;
-        if self.ping_interval > DAY {
-            return Err(Error::invalid(format!(
-                "hub: ping_interval is {:?}, the maximum is one day",
-                self.ping_interval
-            )));
-        }
-        match self.origins.iter().find(|origin| !is_origin(origin)) {
-            Some(bad) => Err(Error::invalid(format!(
-                "hub: origin {bad:?} is invalid: write it as browsers send it, scheme://host or scheme://host:port"
-            ))),
-            None => Ok(self),
-        }
-    }
-
-    /// Returns the time between two looks at all sessions: a fraction of the limits that are checked then.
-    pub(crate) fn tick(&self) -> Duration {
-        let finest = self.ping_interval.min(self.write_timeout) / 8;
-        finest.clamp(Duration::from_millis(10), Duration::from_secs(1))
-    }
-}
-
-/// Returns whether `text` is an origin as browsers send it: a scheme and an authority in lower case, without a path.
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<http::Uri>() else { return false };
-    match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme), Some(host)) => text == format!("{scheme}://{host}").to_ascii_lowercase(),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_out_of_range_and_malformed_origins_are_invalid() {
-        let with = |origin: &str| HubConfig::default().origins([origin]).validated();
-        for good in ["https://shop.example", "http://localhost:8080", "http://127.0.0.1:1"] {
-            assert!(with(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "*",
-            "",
-            "shop.example",
-            "https://shop.example/",
-            "https://shop.example/x",
-            "HTTPS://Shop.example",
-        ] {
-            assert!(with(bad).is_err(), "{bad}");
-        }
-        assert!(HubConfig::default().queue_frames(0).validated().is_err());
-        let error = HubConfig::default().queue_frames(0).validated().unwrap_err();
-        assert_eq!(error.kind, comms_core::ErrorKind::Invalid);
-        assert!(HubConfig::default().ping_interval(Duration::MAX).validated().is_err());
-        assert!(HubConfig::default().ping_interval(Duration::ZERO).validated().is_err());
     }
 }

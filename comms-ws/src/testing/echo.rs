@@ -1,4 +1,4 @@
-//! An echo on the frames of the server, for tests of the protocol. Not part of the stable interface.
+//! An echo on the frames of the server, for tests of the protocol.
 
 use crate::transport::Body;
 use crate::websocket::{

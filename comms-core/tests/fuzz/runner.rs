@@ -1,14 +1,12 @@
-//! Runs the fuzz targets in `cargo test`, on each seed of the corpus and on a fixed sequence of mutations of the seeds.
-//! `cargo fuzz` (see CONTRIBUTING.md) runs them with a coverage-guided search.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
-
-#[expect(unreachable_pub, reason = "cargo fuzz uses the file as a library")]
-#[path = "../fuzz/src/lib.rs"]
-mod targets;
+//! Runs fuzz targets on the seeds of a corpus, and on a fixed sequence of mutations of the seeds. The crates with fuzz
+//! targets share this file.
 
 use std::{fs, panic, path::Path, thread, time::Duration};
 
 use comms_core::clock::Clock;
+
+/// A target: its name and its function.
+type Target = (&'static str, fn(&[u8]));
 
 /// The number of mutated inputs for each target.
 const INPUTS: usize = 20_000;
@@ -79,7 +77,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-fn run_target(&(name, target): &targets::Target) {
+fn run_target(name: &str, target: fn(&[u8])) {
     let seeds = seeds(name);
     let random = Random(Clock::seeded(Duration::ZERO, 7));
     let mutations = (0..INPUTS).map(|_| random.mutated(&seeds));
@@ -90,25 +88,18 @@ fn run_target(&(name, target): &targets::Target) {
     }
 }
 
-#[test]
-fn every_input_satisfies_the_properties_of_its_target() {
+/// Runs all targets, each on a thread of its own.
+pub(super) fn run_all(targets: &[Target]) {
     thread::scope(|scope| {
-        for target in targets::TARGETS {
-            scope.spawn(|| run_target(target));
+        for &(name, target) in targets {
+            scope.spawn(move || run_target(name, target));
         }
     });
 }
 
-#[test]
-fn every_target_has_a_binary_for_cargo_fuzz() {
-    let manifest = include_str!("../fuzz/Cargo.toml");
-    for (name, _) in targets::TARGETS {
+/// Checks that the manifest of `cargo fuzz` has a binary for each target.
+pub(super) fn check_manifest(manifest: &str, targets: &[Target]) {
+    for (name, _) in targets {
         assert!(manifest.contains(&format!("name = \"{name}\", path = \"src/main.rs\"")), "{name}");
     }
-}
-
-#[test]
-#[should_panic(expected = "a target with this name")]
-fn an_unknown_target_panics() {
-    targets::run("no_such_target", b"");
 }

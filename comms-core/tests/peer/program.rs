@@ -1,29 +1,29 @@
-//! The programs of the peers, as processes that end with the test.
+//! A program of another implementation, as a process that ends with the test. The tests of the crates share this file.
 
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::support::LIMIT;
+/// The time that a program has to print a line.
+const LIMIT: Duration = Duration::from_secs(30);
 
-/// Another implementation.
+/// What runs a program.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
-    NpmWs,
-    NpmEventSource,
-    /// The Python package websockets.
-    Websockets,
+pub(crate) enum Interpreter {
+    Python,
+    Node,
 }
 
-impl Kind {
-    fn command(self) -> Command {
-        let (variable, installer, script) = match self {
-            Self::NpmWs => ("COMMS_TEST_NODE", "scripts/node", "ws.cjs"),
-            Self::NpmEventSource => ("COMMS_TEST_NODE", "scripts/node", "eventsource.cjs"),
-            Self::Websockets => ("COMMS_TEST_PYTHON", "scripts/python", "websockets_client.py"),
+impl Interpreter {
+    /// Returns a command that runs `script`, a file in the folder `tests/peers` of the crate under test.
+    pub(crate) fn command(self, script: &str) -> Command {
+        let (variable, installer) = match self {
+            Self::Python => ("COMMS_TEST_PYTHON", "scripts/python"),
+            Self::Node => ("COMMS_TEST_NODE", "scripts/node"),
         };
         let interpreter = std::env::var(variable).unwrap_or_else(|_| {
             panic!("{variable} is not set: run scripts/test, or export {variable}=\"$({installer})\"")
@@ -34,15 +34,14 @@ impl Kind {
     }
 }
 
-/// A running client, which prints JSON and reads commands in JSON, a value on each line.
+/// A running program, which prints JSON and reads lines, a value on each line.
 pub(crate) struct Program {
     child: Child,
     lines: Option<BufReader<ChildStdout>>,
 }
 
 impl Program {
-    pub(crate) fn start(kind: Kind, arguments: &[&str]) -> Self {
-        let mut command = kind.command();
+    pub(crate) fn start(mut command: Command, arguments: &[&str]) -> Self {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let lines = child.stdout.take().map(BufReader::new);
@@ -62,23 +61,15 @@ impl Program {
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("the program has failed: {e}: {line:?}"))
     }
 
-    /// Returns the value of the next line with the field `name`. Lines before it are skipped.
-    pub(crate) async fn next_of(&mut self, name: &str) -> Value {
-        loop {
-            let line = self.next().await;
-            if let Some(value) = line.get(name) {
-                return value.clone();
-            }
-        }
+    /// Writes a line to the standard input of the program.
+    pub(crate) fn write_line(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// Returns the next frame of the server.
-    pub(crate) async fn frame(&mut self) -> Value {
-        self.next_of("frame").await
-    }
-
-    pub(crate) fn command(&mut self, command: Value) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{command}").unwrap();
+    /// Kills the program with SIGKILL and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 

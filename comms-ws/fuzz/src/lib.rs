@@ -1,0 +1,33 @@
+//! Fuzz targets, one for every parser of input from clients.
+//!
+//! Each target checks properties: accepted input is within the limits, and formatted values parse to the same value.
+//! `cargo fuzz` runs the targets through `main.rs`. `tests/fuzz/main.rs` includes this file and runs them in every `cargo
+//! test`. Both start from the seeds in `corpus/<target>/`.
+
+mod cursor;
+mod frames;
+mod handshake;
+mod protocol;
+
+/// A target: its name and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets. Each has an entry in `bin` of Cargo.toml and seeds in `corpus/`.
+pub const TARGETS: &[Target] = &[
+    ("client_frame", protocol::client_frame),
+    ("cursor", cursor::cursor),
+    ("deflate", frames::deflate),
+    ("extensions", handshake::extensions),
+    ("frames", frames::frames),
+    ("handshake", handshake::handshake),
+    ("session", protocol::session),
+];
+
+/// Runs the target `name` on `data`.
+///
+/// # Panics
+/// Panics if a property is violated, or if no target has this name.
+pub fn run(name: &str, data: &[u8]) {
+    let (_, target) = TARGETS.iter().find(|(other, _)| *other == name).expect("a target with this name");
+    target(data);
+}
