@@ -103,6 +103,20 @@ impl Fanout {
         self.access(self.backplane.history(&topic.name, retention, since, max_bytes)).await
     }
 
+    /// Lists principals as present, or removes them, see [`Backplane::set_present`].
+    ///
+    /// # Errors
+    /// Returns the error of the backplane, or `Indeterminate` after 5 seconds.
+    pub(crate) async fn set_present(
+        &self,
+        topic: &str,
+        node: u64,
+        principals: &[Arc<str>],
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        self.access(self.backplane.set_present(topic, node, principals, lifetime)).await
+    }
+
     /// Awaits an access to the backplane, at most 5 seconds, so that one that never ends holds nothing up for ever.
     async fn access<T>(&self, access: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.env
@@ -140,11 +154,5 @@ impl Fanout {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-impl Drop for Fanout {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }

@@ -14,6 +14,8 @@
 //!   silently. The cursor is signed, works on all nodes, and is the `Last-Event-ID` of an event stream.
 //! - A session whose queue is full is closed, or loses the oldest messages, or keeps the newest message of each key, as
 //!   the topic says ([`SlowConsumer`]). It is notified of what it has lost.
+//! - [`Hub::disconnect`] ends the sessions of a user on all nodes, and [`Hub::present`] lists the users of a topic on all
+//!   nodes, also after an interruption of the backplane or the death of a node.
 //! - A slow session delays neither the publisher nor other sessions.
 //! - [`HubConfig`] limits the memory of each session, the size of a push, the number of sessions in all, without a token, of
 //!   a user and of an address, the number of topics, the size and rate of client frames, the time without a frame, and the

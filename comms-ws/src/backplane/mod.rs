@@ -9,7 +9,10 @@ pub use memory::Memory;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use redis::{Redis, RedisConfig};
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use comms_core::{Error, async_trait, bytes::Bytes, shutdown::ShutdownSignal};
 use serde::Serialize;
@@ -166,6 +169,26 @@ pub trait Backplane: Send + Sync + 'static {
     /// # Errors
     /// Returns `NotExecuted` or `Indeterminate` if the backplane's server does not answer. The key may be taken then.
     async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error>;
+
+    /// Lists `principals` as present in `topic` on `node` for `lifetime` from now, by the clock of the backplane's server.
+    /// A `lifetime` of zero removes them. The hub repeats the call before the lifetime ends, so that a node that died is
+    /// not listed for longer.
+    ///
+    /// # Errors
+    /// Returns `NotExecuted` or `Indeterminate` if the backplane's server does not answer. The hub calls again.
+    async fn set_present(
+        &self,
+        topic: &str,
+        node: u64,
+        principals: &[Arc<str>],
+        lifetime: Duration,
+    ) -> Result<(), Error>;
+
+    /// Returns the principals that are present in `topic` on any node, each once and in any order, at most `max`.
+    ///
+    /// # Errors
+    /// Returns `NotExecuted` or `Indeterminate` if the backplane's server does not answer.
+    async fn present(&self, topic: &str, max: usize) -> Result<Vec<String>, Error>;
 
     /// Keeps the backplane running until `shutdown`. Called once. A backplane without a task returns at once.
     async fn run(&self, shutdown: ShutdownSignal);

@@ -27,8 +27,8 @@ impl Peer {
     }
 
     /// Returns the principal, or `None` if the client has not authenticated.
-    pub(crate) fn principal(&self) -> Option<String> {
-        self.lock().as_deref().map(str::to_owned)
+    pub(crate) fn principal(&self) -> Option<Arc<str>> {
+        self.lock().clone()
     }
 
     pub(crate) fn set_principal(&self, principal: &Arc<str>) {

@@ -4,7 +4,10 @@ use comms_core::{clock::Clock, resilience::Backoff};
 
 use super::*;
 use crate::{
-    HubConfig, TopicOptions, backplane::Memory, cursor::CursorKey, environment::Environment,
+    HubConfig, TopicOptions,
+    backplane::{History, Memory},
+    cursor::CursorKey,
+    environment::Environment,
     feed::table::Feeds,
 };
 
@@ -22,5 +25,5 @@ async fn a_feed_that_all_sessions_have_left_hands_out_nothing() {
         feed.receive(&fanout, Some(at), Bytes::from_static(br#"{"event":"e"}"#));
     }
     assert_eq!((first.lock().last, second.lock().last), (None, Some(at)));
-    assert!(first.lock().mend(&fanout, &first.topic, History { top: at, messages: Some(vec![]) }));
+    assert!(first.lock().mend(&fanout, &first.topic, History { top: at, messages: Some(vec![]) }, None));
 }

@@ -9,8 +9,12 @@
 //!
 //! A request passes through `crate::transport` (origin, handshake), `registry.rs` (admission within the limits of the
 //! configuration) and `crate::session`. `watch.rs` looks after all sessions: pings, silence, stalled sockets, expiry.
+//!
+//! What concerns the sessions of all nodes: `disconnects.rs` ends those of a user, `presence.rs` reports who is in a topic.
 
 mod builder;
+pub(crate) mod disconnects;
+mod presence;
 mod principals;
 pub(crate) mod registry;
 mod report;
@@ -35,6 +39,7 @@ use crate::{
     protocol::ServerFrame,
     push::Push,
     session::{Link, Session},
+    topic,
 };
 use state::HubState;
 
@@ -42,6 +47,8 @@ use state::HubState;
 const DRAIN_STAGES: u32 = 10;
 /// The minimum number of sessions of a stage, so that a drain of few sessions has only one.
 const MIN_STAGE: usize = 100;
+/// The time in which a drain removes the principals of this node from the backplane.
+const PRESENCE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Publishes pushes to sessions, and accepts and drains the sessions. One per process.
 ///
@@ -86,13 +93,17 @@ impl Hub {
     /// error. Messages of one publisher to a topic keep their order if it awaits each publication.
     ///
     /// # Errors
-    /// - [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `topic` or [`Push::id`] is empty, if JSON cannot
-    ///   represent the push, or if the JSON text is longer than [`HubConfig::max_push_bytes`]. The error names size and limit.
+    /// - [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `topic` or [`Push::id`] is empty, if `topic` begins with
+    ///   `$hub/`, if JSON cannot represent the push, or if the JSON text is longer than [`HubConfig::max_push_bytes`]. The
+    ///   error names size and limit.
     /// - The error of the backplane, see [`Backplane::publish`](crate::backplane::Backplane::publish), if the topic has
     ///   history and the message cannot be stored now. Publish it again: the id identifies a duplicate.
     pub async fn publish(&self, topic: &str, push: &Push) -> Result<Published, Error> {
         if topic.is_empty() || push.id.is_empty() {
             return Err(Error::invalid("hub: a push needs a topic and an id that are not empty"));
+        }
+        if topic::is_reserved(topic) {
+            return Err(Error::invalid("hub: topics that begin with `$hub/` belong to the hub"));
         }
         let body = serde_json::to_vec(push).map_err(Error::invalid)?;
         let limit = self.0.env.config.push_limit();
@@ -125,12 +136,26 @@ impl Hub {
         Ok(link)
     }
 
-    /// Ends the sessions of `principal` on this node with [`close::FORBIDDEN`](crate::close::FORBIDDEN). Returns their
-    /// number.
-    pub fn disconnect(&self, principal: &str) -> usize {
-        let (open, in_handshake) = self.0.registry.disconnect(principal);
-        open.iter().for_each(|connection| connection.close(Close::DISCONNECTED));
-        open.len() + in_handshake
+    /// Ends the sessions of `principal` on all nodes with [`close::FORBIDDEN`](crate::close::FORBIDDEN), also those in their
+    /// handshake. Returns the number of sessions of this node.
+    ///
+    /// The sessions of this node end at once, those of other nodes when the message of the backplane arrives. A node that
+    /// is cut off from the backplane ends them after the interruption: it reads up to 1,000 calls of the last 10 minutes. A
+    /// node that has missed more, or whose backplane has lost the history, cannot know whose sessions to end: it logs a
+    /// warning, and they go on until their token expires.
+    ///
+    /// A session that begins after the call is not ended by it, also if its token was verified before: the application
+    /// refuses the user at the handshake, and calls then. Exceptions are sessions on other nodes that begin before the
+    /// message arrives, or, on a node that was cut off, up to 10 seconds after the call. The clocks of the nodes must not differ by more
+    /// than that.
+    ///
+    /// # Errors
+    /// Returns the error of the backplane, see [`Backplane::publish`](crate::backplane::Backplane::publish), if other
+    /// nodes may not learn of the call. The sessions of this node have ended. Repeat the call.
+    pub async fn disconnect(&self, principal: &str) -> Result<usize, Error> {
+        let sessions = self.0.registry.disconnect(principal, Duration::MAX);
+        disconnects::publish(&self.0, principal).await?;
+        Ok(sessions)
     }
 
     /// Shuts the hub down: refuses further sessions, and closes the open ones in stages, so that their clients do not
@@ -161,9 +186,12 @@ impl Hub {
             }
             drop(connections);
             hub.registry.ended().await;
+            // A backplane that is away removes the principals after their lifetime.
+            let _ = hub.env.clock.timeout(PRESENCE_LIMIT, hub.presence.settled()).await;
         };
-        if hub.env.clock.timeout(limit, ended).await.is_err() {
-            let sessions = hub.registry.len();
+        let _ = hub.env.clock.timeout(limit, ended).await;
+        let sessions = hub.registry.len();
+        if sessions > 0 {
             tracing::warn!(sessions, ?limit, "sessions were still open at the end of the drain");
         }
         hub.fanout.stop_tasks().await;

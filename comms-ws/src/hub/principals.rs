@@ -47,6 +47,11 @@ impl Principals {
         Ok(Some(oldest))
     }
 
+    /// Returns whether `principal` has a session.
+    pub(super) fn contains(&self, principal: &str) -> bool {
+        self.0.contains_key(principal)
+    }
+
     /// Removes a session that has ended.
     pub(super) fn remove(&mut self, principal: &Arc<str>, id: u64) {
         let Some(sessions) = self.0.get_mut(principal) else { return };

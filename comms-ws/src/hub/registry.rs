@@ -4,8 +4,10 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
+use comms_core::clock::Clock;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::principals::Principals;
@@ -15,6 +17,7 @@ pub(crate) struct Registry {
     state: Mutex<State>,
     open: TaskTracker,
     meters: Arc<Meters>,
+    clock: Clock,
 }
 
 #[derive(Default)]
@@ -34,6 +37,8 @@ struct Slot {
     /// Set after the handshake.
     connection: Weak<Connection>,
     principal: Option<Arc<str>>,
+    /// When the principal began the session, since the Unix epoch.
+    began: Duration,
     /// The session was ended during the handshake.
     close: Option<Close>,
 }
@@ -48,8 +53,8 @@ pub(crate) struct Admission {
 }
 
 impl Registry {
-    pub(super) fn new(meters: Arc<Meters>) -> Self {
-        Self { state: Mutex::default(), open: TaskTracker::new(), meters }
+    pub(super) fn new(meters: Arc<Meters>, clock: Clock) -> Self {
+        Self { state: Mutex::default(), open: TaskTracker::new(), meters, clock }
     }
 
     /// Admits a session. `principal` is `None` until its client has authenticated.
@@ -85,7 +90,9 @@ impl Registry {
             *state.by_address.entry(address).or_default() += 1;
         }
         state.next += 1;
-        state.sessions.insert(id, Slot { principal: principal.cloned(), ..Slot::default() });
+        state
+            .sessions
+            .insert(id, Slot { principal: principal.cloned(), began: self.clock.unix(), ..Slot::default() });
         self.meters.sessions(state.sessions.len());
         drop(state);
         if let Some(replaced) = replaced {
@@ -115,18 +122,27 @@ impl Registry {
         self.lock().sessions.values().filter_map(|slot| slot.connection.upgrade()).collect()
     }
 
-    /// Returns the connections of `principal`, to be closed, and the number of its sessions that are in the handshake, which
-    /// are closed after it.
-    pub(super) fn disconnect(&self, principal: &str) -> (Vec<Arc<Connection>>, usize) {
-        let mut state = self.lock();
+    /// Ends the sessions of `principal` that began until `until`, since the Unix epoch; those in their handshake end after it.
+    /// Returns their number.
+    pub(super) fn disconnect(&self, principal: &str, until: Duration) -> usize {
         let (mut open, mut in_handshake) = (Vec::new(), 0);
-        for slot in state.sessions.values_mut().filter(|slot| slot.principal.as_deref() == Some(principal)) {
-            match slot.end(Close::DISCONNECTED) {
-                Some(connection) => open.push(connection),
-                None => in_handshake += 1,
+        {
+            let mut state = self.lock();
+            // Most calls of other nodes concern no session of this one.
+            if !state.by_principal.contains(principal) {
+                return 0;
+            }
+            let of_principal =
+                |slot: &&mut Slot| slot.principal.as_deref() == Some(principal) && slot.began <= until;
+            for slot in state.sessions.values_mut().filter(of_principal) {
+                match slot.end(Close::DISCONNECTED) {
+                    Some(connection) => open.push(connection),
+                    None => in_handshake += 1,
+                }
             }
         }
-        (open, in_handshake)
+        open.iter().for_each(|connection| connection.close(Close::DISCONNECTED));
+        open.len() + in_handshake
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -153,7 +169,8 @@ impl Admission {
         let mut state = self.registry.lock();
         let replaced = state.replace(principal, self.id, config)?;
         state.unauthenticated -= 1;
-        state.sessions.entry(self.id).or_default().principal = Some(principal.clone());
+        let slot = state.sessions.entry(self.id).or_default();
+        (slot.principal, slot.began) = (Some(principal.clone()), self.registry.clock.unix());
         drop(state);
         self.principal = Some(principal.clone());
         if let Some(replaced) = replaced {

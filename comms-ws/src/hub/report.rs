@@ -1,5 +1,6 @@
 //! What a hub does now, for metrics and operators.
 
+use comms_core::Error;
 use serde::Serialize;
 
 use super::Hub;
@@ -62,12 +63,36 @@ impl Hub {
         counts.into_iter().take(max).map(stats).collect()
     }
 
-    /// Returns the principals with sessions of this node in `topic`, each once, in alphabetical order.
+    /// Returns the principals that are present in `topic` on any node, each once, in alphabetical order, at most `max`: any
+    /// `max` of them if there are more.
+    ///
+    /// The topic needs [`TopicOptions::presence`](crate::TopicOptions::presence). A principal is present from its first session in
+    /// the topic to its last. Each node reports its principals to the backplane a moment later, and again every 20 seconds. The
+    /// principals of a node that died, and those that left while the backplane was away, are listed for at most 60 seconds
+    /// after their last report. If the backplane loses its entries, they are complete again after the next report. There
+    /// are no events for principals that come and go.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the options of the topic have no presence.
+    /// - The error of the backplane, see [`Backplane::present`](crate::backplane::Backplane::present), if it cannot be read now.
+    pub async fn present(&self, topic: &str, max: usize) -> Result<Vec<String>, Error> {
+        if !self.0.env.config.topics.of(topic).presence {
+            return Err(Error::invalid(format!(
+                "hub: the topic {topic:?} has no presence: set TopicOptions::presence for its prefix"
+            )));
+        }
+        let mut present = self.0.fanout.backplane.present(topic, max).await?;
+        present.sort_unstable();
+        Ok(present)
+    }
+
+    /// Returns the principals with sessions of this node in `topic`, each once, in alphabetical order. It reads no
+    /// backplane, and needs no option of the topic.
     #[must_use]
-    pub fn present(&self, topic: &str) -> Vec<String> {
+    pub fn present_here(&self, topic: &str) -> Vec<String> {
         let connections = self.0.fanout.shards().iter().flat_map(|shard| shard.connections_of(topic));
-        let mut present: Vec<String> =
-            connections.filter_map(|connection| connection.peer.principal()).collect();
+        let principals = connections.filter_map(|connection| connection.peer.principal());
+        let mut present: Vec<String> = principals.map(|principal| principal.to_string()).collect();
         present.sort_unstable();
         present.dedup();
         present

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use comms_core::{Error, resilience::Backoff};
 
 use super::{
+    disconnects::{self, Disconnects},
+    presence::{self, Presence},
     registry::Registry,
     watch::{self, Watch},
 };
@@ -13,7 +15,7 @@ use crate::{
     backplane::{Backplane, Position, Receiver},
     environment::Environment,
     fanout::Fanout,
-    feed::table::Feeds,
+    feed::{Feed, repair, table::Feeds},
     session::Authenticate,
     socket::TakeSocket,
 };
@@ -24,7 +26,12 @@ pub(crate) struct HubState {
     pub(crate) feeds: Feeds,
     pub(crate) registry: Arc<Registry>,
     pub(crate) watch: Arc<Watch>,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    /// The identity of this hub among those of the backplane.
+    pub(super) node: u64,
+    /// The feed of the calls of [`Hub::disconnect`](crate::Hub::disconnect) on other nodes.
+    disconnects: Arc<Feed>,
     pub(crate) take_socket: TakeSocket,
 }
 
@@ -39,8 +46,13 @@ impl HubState {
         take_socket: TakeSocket,
     ) -> Result<Arc<Self>, Error> {
         let env = Arc::new(env);
+        let node = u64::from_be_bytes(env.clock.random());
+        let registry = Arc::new(Registry::new(env.meters.clone(), env.clock.clone()));
         let state = Arc::new(Self {
-            registry: Arc::new(Registry::new(env.meters.clone())),
+            disconnects: Arc::new(Disconnects::feed(node, registry.clone())),
+            presence: Arc::new(Presence::new(node)),
+            node,
+            registry,
             watch: Arc::new(Watch::new(env.clone())),
             fanout: Arc::new(Fanout::new(env.clone(), backplane, backoff)),
             feeds: Feeds::default(),
@@ -56,19 +68,33 @@ impl HubState {
 
     /// Starts the tasks of the hub, once.
     pub(crate) fn start(&self) {
-        let watch = watch::run(Arc::downgrade(&self.watch), self.env.clone());
-        self.fanout.start(|| drop(self.fanout.spawn(watch)));
+        self.fanout.start(|| {
+            let fanout = &self.fanout;
+            fanout.spawn(watch::run(Arc::downgrade(&self.watch), self.env.clone()));
+            fanout.spawn(repair::begin(fanout.clone(), self.disconnects.clone(), disconnects::HISTORY));
+            fanout.spawn(presence::run(self.presence.clone(), fanout.clone()));
+        });
     }
 }
 
 impl Receiver for HubState {
     fn deliver(&self, topic: &str, position: Option<Position>, body: Bytes) {
-        if let Some(feed) = self.feeds.get(topic) {
+        if topic == disconnects::TOPIC {
+            self.disconnects.receive(&self.fanout, position, body);
+        } else if let Some(feed) = self.feeds.get(topic) {
             feed.receive(&self.fanout, position, body);
         }
     }
 
     fn interrupted(&self) {
+        self.disconnects.check(&self.fanout);
         self.feeds.all().iter().for_each(|feed| feed.check(&self.fanout));
+        self.presence.refresh();
+    }
+}
+
+impl Drop for HubState {
+    fn drop(&mut self) {
+        self.fanout.stop.cancel();
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     feed::PAGE_BYTES,
     hub::{registry::Admission, state::HubState},
     protocol::{ClientFrame, End, ServerFrame},
-    topic::Filter,
+    topic::{Filter, is_reserved},
 };
 
 /// The number of malformed frames at which the session is closed.
@@ -87,7 +87,7 @@ impl Client {
         let mut joins = Vec::new();
         for (topic, filter) in wanted {
             let is_granted = session.grants(&topic);
-            match self.unacceptable(&topic).filter(|_| !is_granted) {
+            match self.unacceptable(&topic).filter(|_| !is_granted || is_reserved(&topic)) {
                 Some(code) => refused.push(Refused { code, topic }),
                 None => {
                     let start = start_of(&places, &topic);
@@ -235,6 +235,9 @@ impl Client {
     fn unacceptable(&mut self, topic: &str) -> Option<&'static str> {
         if topic.is_empty() || topic.len() > TOPIC_LIMIT {
             return Some("malformed");
+        }
+        if is_reserved(topic) {
+            return Some(FORBIDDEN);
         }
         self.memberships.retain(|membership| !membership.member.has_left());
         (self.memberships.len() >= self.hub.env.config.max_topics).then_some("too_many_topics")

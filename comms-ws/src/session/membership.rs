@@ -43,6 +43,8 @@ impl Membership {
             }
             if !self.is_live() {
                 self.hub.env.meters.join_ends();
+            } else if let Some(principal) = self.present() {
+                self.hub.presence.leave(self.name(), principal);
             }
             let connection = self.member.connection.id;
             if let Some(shard) = self.hub.fanout.shard_of(connection) {
@@ -57,10 +59,23 @@ impl Membership {
         &self.feed.topic.name
     }
 
+    /// Notes that the session gets the messages of the topic. Called under the lock of the feed.
     pub(super) fn set_live(&self) {
-        if !self.live.swap(true, Relaxed) {
-            self.hub.env.meters.join_ends();
+        if self.live.swap(true, Relaxed) {
+            return;
         }
+        self.hub.env.meters.join_ends();
+        if let Some(principal) = self.present() {
+            self.hub.presence.join(self.name(), principal);
+        }
+    }
+
+    /// Returns the principal of the session if the topic lists who is present.
+    fn present(&self) -> Option<Arc<str>> {
+        if !self.feed.topic.options.presence {
+            return None;
+        }
+        self.member.connection.peer.principal()
     }
 
     pub(super) fn is_live(&self) -> bool {

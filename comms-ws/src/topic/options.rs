@@ -43,12 +43,15 @@ pub struct TopicOptions {
     pub history: Option<Retention>,
     /// What happens to a session that reads too slowly. Default [`SlowConsumer::Disconnect`].
     pub slow_consumer: SlowConsumer,
+    /// Whether [`Hub::present`](crate::Hub::present) lists the principals of the topic on all nodes. Each node reports its
+    /// principals to the backplane every 20 seconds. Default `false`.
+    pub presence: bool,
 }
 
 impl Default for TopicOptions {
     fn default() -> Self {
         let history = Retention { messages: 100, age: Duration::from_secs(300) };
-        Self { history: Some(history), slow_consumer: SlowConsumer::default() }
+        Self { history: Some(history), slow_consumer: SlowConsumer::default(), presence: false }
     }
 }
 
@@ -71,6 +74,13 @@ impl TopicOptions {
     #[must_use]
     pub const fn slow_consumer(mut self, slow_consumer: SlowConsumer) -> Self {
         self.slow_consumer = slow_consumer;
+        self
+    }
+
+    /// Lists the principals of the topic on all nodes ([`presence`](#structfield.presence)).
+    #[must_use]
+    pub const fn presence(mut self) -> Self {
+        self.presence = true;
         self
     }
 }

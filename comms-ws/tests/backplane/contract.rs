@@ -8,6 +8,9 @@ use futures::future::join_all;
 
 use super::node::{KEEP, Node};
 
+#[path = "presence.rs"]
+mod presence;
+
 pub(crate) type Passed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Two nodes of one system. `pass` lets time pass for the server.
@@ -31,6 +34,7 @@ pub(crate) async fn all(nodes: &Nodes) {
     any_text_is_a_topic(nodes).await;
     large_and_empty_contents(nodes).await;
     claims(nodes).await;
+    presence::all(nodes).await;
     for Node { recorder, .. } in [&nodes.a, &nodes.b] {
         assert_eq!(recorder.interruptions(), 0);
     }

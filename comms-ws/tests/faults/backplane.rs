@@ -35,6 +35,7 @@ pub(crate) struct Faults {
     pub(crate) publish: Access,
     pub(crate) subscribe: Access,
     pub(crate) history: Access,
+    pub(crate) presence: Access,
     /// A stored publication whose answer is lost.
     pub(crate) loses_answers: u32,
     /// Whether each access waits for a moment.
@@ -50,6 +51,7 @@ struct Shared {
 }
 
 struct State {
+    clock: Clock,
     memory: Memory,
     faults: Faults,
     random: Xoshiro256PlusPlus,
@@ -65,8 +67,13 @@ struct Unreliable {
 
 impl Faulty {
     pub(crate) fn new(seed: u64) -> Self {
+        Self::with_clock(seed, Clock::system())
+    }
+
+    pub(crate) fn with_clock(seed: u64, clock: Clock) -> Self {
         let state = State {
-            memory: Memory::new(Clock::system()),
+            memory: Memory::new(clock.clone()),
+            clock,
             faults: Faults::default(),
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             receivers: Vec::new(),
@@ -98,8 +105,8 @@ impl Faulty {
 
     /// Loses the whole history. Each topic begins a new epoch.
     pub(crate) fn change_epoch(&self) {
-        let memory = Memory::new(Clock::system());
         let mut state = self.0.state.lock().unwrap();
+        let memory = Memory::new(state.clock.clone());
         for receiver in &state.receivers {
             let receiver: Weak<dyn Receiver> = Arc::downgrade(&(receiver.clone() as Arc<dyn Receiver>));
             memory.attach(receiver).unwrap();
@@ -200,6 +207,21 @@ impl Backplane for Faulty {
 
     async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error> {
         self.access(|_| Access::Works).await?.claim(key, lifetime).await
+    }
+
+    async fn set_present(
+        &self,
+        topic: &str,
+        node: u64,
+        principals: &[Arc<str>],
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        let memory = self.access(|faults| faults.presence).await?;
+        memory.set_present(topic, node, principals, lifetime).await
+    }
+
+    async fn present(&self, topic: &str, max: usize) -> Result<Vec<String>, Error> {
+        self.access(|faults| faults.presence).await?.present(topic, max).await
     }
 
     async fn run(&self, _shutdown: ShutdownSignal) {}

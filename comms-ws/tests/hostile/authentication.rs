@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use comms_core::{Error, clock::Clock};
-use comms_ws::{Hub, HubBuilder, HubConfig, Session, close};
+use comms_ws::{Hub, HubBuilder, HubConfig, Session, backplane::Memory, close};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ async fn checks_of_tokens_do_not_hold_a_close_up() {
             raw.text(r#"{"type":"refresh","token":"hang"}"#).await.unwrap();
         }
         sleep(Duration::from_millis(50)).await;
-        assert_eq!(witness.server.hub.disconnect("eve"), 1);
+        assert_eq!(witness.server.hub.disconnect("eve").await.unwrap(), 1);
         // One check lasts 5 s at most, and 40 of them last 200 s.
         for _ in 0..20 {
             clock.advance(Duration::from_millis(500));
@@ -155,22 +155,31 @@ async fn a_refresh_with_the_token_of_another_user_changes_nothing() {
     }
 }
 
-/// A session whose user is disconnected between its acceptance and the switch of protocols ends as well.
+/// A session whose user is disconnected between its acceptance and the switch of protocols ends as well, also if another node
+/// is called.
 #[tokio::test]
 async fn a_session_that_is_disconnected_within_the_handshake_ends() {
-    let hub = builder(config()).build().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = hub.clone();
-    tokio::spawn(async move {
-        let (socket, _) = listener.accept().await.unwrap();
-        let service = service_fn(|request| {
-            let response = server.accept(request, Session::new("eve", vec!["user/eve".into()]));
-            assert_eq!(server.disconnect("eve"), 1);
-            async { Ok::<_, Infallible>(response) }
+    for is_other_node in [false, true] {
+        let memory = Memory::new(Clock::system());
+        let node = || builder(config()).backplane(memory.clone()).build().unwrap();
+        let (hub, other) = (node(), node());
+        let called = if is_other_node { other } else { hub.clone() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let service = service_fn(|request| {
+                let response = hub.accept(request, Session::new("eve", vec!["user/eve".into()]));
+                let called = called.clone();
+                async move {
+                    assert_eq!(called.disconnect("eve").await.unwrap(), usize::from(!is_other_node));
+                    Ok::<_, Infallible>(response)
+                }
+            });
+            let _ =
+                http1::Builder::new().serve_connection(TokioIo::new(socket), service).with_upgrades().await;
         });
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).with_upgrades().await;
-    });
-    let mut raw = Raw::open(address, &Open::of("eve")).await;
-    assert_eq!(raw.close_code().await, close::FORBIDDEN);
+        let mut raw = Raw::open(address, &Open::of("eve")).await;
+        assert_eq!(raw.close_code().await, close::FORBIDDEN);
+    }
 }

@@ -82,7 +82,7 @@ async fn a_client_that_half_closes_or_closes_without_an_answer_is_released() {
         witness.server.until("the closed session has ended", |stats| stats.sessions == 1).await;
         // The server closes, and the client neither answers nor ends.
         let silent = Raw::open(witness.server.address, &Open::of("eve")).await;
-        assert_eq!(witness.server.hub.disconnect("eve"), 1);
+        assert_eq!(witness.server.hub.disconnect("eve").await.unwrap(), 1);
         witness.server.until("the silent session has ended", |stats| stats.sessions == 1).await;
         witness.end().await;
         drop((half, open, silent));

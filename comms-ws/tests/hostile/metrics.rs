@@ -107,7 +107,7 @@ async fn sessions() {
         let mut ann = Client::open(server.address, transport, &Open::of("ann").topic("public/a")).await;
         ann.next().await.unwrap();
         assert_eq!(Client::try_open(server.address, transport, &Open::of("ann")).await.err(), Some(429));
-        server.hub.disconnect("ann");
+        server.hub.disconnect("ann").await.unwrap();
         assert_eq!(ann.next().await, Err(close::FORBIDDEN));
         drop(ann);
         server.until_empty().await;

@@ -156,7 +156,7 @@ async fn a_body_that_is_never_polled_is_ended_and_says_why() {
         let (mut eve, mut ann) = (accept("eve").into_body(), accept("ann").into_body());
         publish(&hub, "public/all", [1]).await;
         if is_disconnected {
-            assert_eq!(hub.disconnect("eve"), 1);
+            assert_eq!(hub.disconnect("eve").await.unwrap(), 1);
         }
         for _ in 0..12 {
             clock.advance(Duration::from_secs(1));
@@ -190,7 +190,7 @@ async fn an_event_stream_that_is_closed_and_not_read_ends() {
         witness.server.hub.publish("public/all", &large_push(n, 16 * 1024)).await.unwrap();
         witness.read(n).await;
     }
-    assert_eq!(witness.server.hub.disconnect("eve"), 1);
+    assert_eq!(witness.server.hub.disconnect("eve").await.unwrap(), 1);
     witness.end().await;
     drop(stuck);
 }

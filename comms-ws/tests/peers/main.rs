@@ -67,7 +67,7 @@ async fn exchange(kind: Kind) {
     for n in 1..=4 {
         assert_eq!(client.frame().await["data"]["n"], n);
     }
-    assert_eq!(server.hub.disconnect("ann"), 1);
+    assert_eq!(server.hub.disconnect("ann").await.unwrap(), 1);
     assert_eq!(client.next_of("closed").await, close::FORBIDDEN);
     server.until_empty().await;
 
@@ -108,7 +108,7 @@ async fn npm_eventsource_resumes_by_its_last_event_id() {
         let event = client.frame().await;
         assert_eq!((&event["topic"], &event["data"]["n"]), (&json!(topic), &json!(n)));
     }
-    assert_eq!(server.hub.disconnect("ann"), 1);
+    assert_eq!(server.hub.disconnect("ann").await.unwrap(), 1);
     let end = client.frame().await;
     assert_eq!((&end["type"], &end["code"]), (&json!("close"), &json!(close::FORBIDDEN)));
     server.until_empty().await;

@@ -124,6 +124,10 @@ async fn a_user_needs_the_documented_rights_alone() {
     a.recorder.until_count("t", 40).await;
     a.history("t", start).await;
     assert!(a.backplane.claim("c", KEEP.age).await.unwrap());
+    for lifetime in [KEEP.age, Duration::ZERO] {
+        a.backplane.set_present("t", 1, &["ann".into()], lifetime).await.unwrap();
+        b.backplane.present("t", 10).await.unwrap();
+    }
     a.backplane.unsubscribe("plain");
     a.subscribe("u").await;
     assert_eq!(a.recorder.interruptions(), 0);

@@ -12,6 +12,7 @@ mod crash;
 mod epochs;
 mod follower;
 mod groups;
+mod hubs;
 mod lost;
 mod misuse;
 #[path = "../backplane/node.rs"]

@@ -1,8 +1,9 @@
 //! The backplane of a single process: `topics.rs` has the histories within their limit, `log.rs` the history of one topic,
-//! `claims.rs` the claims.
+//! `claims.rs` the claims, `presence.rs` the principals that are present in topics.
 
 mod claims;
 mod log;
+mod presence;
 mod topics;
 
 use std::{
@@ -14,6 +15,7 @@ use comms_core::{Error, async_trait, clock::Clock, shutdown::ShutdownSignal};
 
 use super::{Backplane, History, Position, Publication, Published, Receiver, Retention};
 use claims::Claims;
+use presence::PresenceTable;
 use topics::Topics;
 
 /// The default of [`Memory::max_bytes`].
@@ -47,6 +49,7 @@ struct State {
     receivers: Vec<Weak<dyn Receiver>>,
     topics: Topics,
     claims: Claims,
+    presence: PresenceTable,
 }
 
 impl Memory {
@@ -64,7 +67,8 @@ impl Memory {
 
     fn with_max_bytes(clock: Clock, max_bytes: usize) -> Self {
         let topics = Topics::new(max_bytes, u64::from_be_bytes(clock.random()));
-        let state = State { receivers: Vec::new(), topics, claims: Claims::default() };
+        let (claims, presence) = Default::default();
+        let state = State { receivers: Vec::new(), topics, claims, presence };
         Self(Arc::new(Shared { clock, state: Mutex::new(state) }))
     }
 
@@ -120,6 +124,21 @@ impl Backplane for Memory {
     async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error> {
         let now = self.0.clock.now();
         Ok(self.lock().claims.claim(key, now, lifetime))
+    }
+
+    async fn set_present(
+        &self,
+        topic: &str,
+        node: u64,
+        principals: &[Arc<str>],
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        self.lock().presence.set(topic, node, principals, lifetime, self.0.clock.now());
+        Ok(())
+    }
+
+    async fn present(&self, topic: &str, max: usize) -> Result<Vec<String>, Error> {
+        Ok(self.lock().presence.of(topic, max, self.0.clock.now()))
     }
 
     async fn run(&self, _shutdown: ShutdownSignal) {}

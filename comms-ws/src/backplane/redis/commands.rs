@@ -28,7 +28,7 @@ pub(super) fn lifetime(retention: Retention) -> u64 {
 }
 
 /// Redis expires keys in whole milliseconds, and deletes a key at once whose lifetime is zero.
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.min(MAX_AGE + IDLE).as_millis()).unwrap_or(u64::MAX).max(1)
 }
 

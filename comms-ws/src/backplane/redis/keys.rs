@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 /// {PREFIX:TOPIC}:meta        hash: run id, epoch, offset of the last message
 /// {PREFIX:TOPIC}:log         stream: the messages
 /// {PREFIX:TOPIC}:id:ID       string: the position of the message with the identity ID
+/// {PREFIX:TOPIC}:present     sorted set: node and principal, by the end of their presence
 /// {PREFIX:TOPIC}:live:DB     channel: channels belong to all databases of a server
 /// PREFIX:starts              hash: from what the first epochs of topics are derived
 /// PREFIX:claim:KEY           string: a claim
@@ -40,6 +41,10 @@ impl Keys {
         let mut key = self.of_topic(topic, "id:");
         key.push_str(id);
         key
+    }
+
+    pub(super) fn present(&self, topic: &str) -> String {
+        self.of_topic(topic, "present")
     }
 
     pub(super) fn channel(&self, topic: &str) -> String {
@@ -89,7 +94,7 @@ mod tests {
         for topic in ["", "a", "{a}", "}", "{", "%7B", "a:b", "a%3Ab", "ключ с пробелом", "a\r\nb\0"]
         {
             let tag = hash_tag(&keys.meta(topic)).to_owned();
-            for key in [keys.log(topic), keys.id(topic, "}{x"), keys.channel(topic)] {
+            for key in [keys.log(topic), keys.id(topic, "}{x"), keys.present(topic), keys.channel(topic)] {
                 assert_eq!(hash_tag(&key), tag, "{key}");
             }
             assert!(metas.insert(tag), "{topic}");

@@ -6,6 +6,7 @@
 //! | `servers.rs`, `sentinel.rs`, `failure.rs` | connections to the primary, its address, the kinds of its failures |
 //! | `link.rs`, `commands.rs`, `*.lua` | the connection for commands, the commands and their scripts |
 //! | `subscriber.rs`, `topics.rs`, `topic.rs` | the connection that receives, the subscribed topics and the delivery |
+//! | `presence.rs`, `present.lua`, `set_present.lua` | the principals that are present in topics |
 //! | `check.rs` | the check for last messages that did not arrive |
 
 mod check;
@@ -14,6 +15,7 @@ mod config;
 mod failure;
 mod keys;
 mod link;
+mod presence;
 mod sentinel;
 mod servers;
 mod subscriber;
@@ -73,6 +75,7 @@ use topics::Topics;
 /// ACL SETUSER hub on >secret resetchannels ~shop:* ~{shop:* &{shop:*
 ///   +info +evalsha +script|load +subscribe +unsubscribe +publish +set +get +del +pexpire
 ///   +hmget +hset +hincrby +xadd +xrange +xdel +time
+///   +zadd +zrem +zremrangebyscore +zcount +zrange +pttl
 /// ```
 ///
 /// # TLS
@@ -237,6 +240,20 @@ impl Backplane for Redis {
 
     async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error> {
         self.0.set_if_absent(key, lifetime).await
+    }
+
+    async fn set_present(
+        &self,
+        topic: &str,
+        node: u64,
+        principals: &[Arc<str>],
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        self.0.set_present(topic, node, principals, lifetime).await
+    }
+
+    async fn present(&self, topic: &str, max: usize) -> Result<Vec<String>, Error> {
+        self.0.read_present(topic, max).await
     }
 
     async fn run(&self, shutdown: ShutdownSignal) {

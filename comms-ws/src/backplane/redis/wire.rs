@@ -21,7 +21,7 @@ pub(super) enum Delivery {
 
 /// Returns the message of a topic without history.
 pub(super) fn plain(node: u64, body: &[u8]) -> Vec<u8> {
-    let mut message = format!("0{node:016x}").into_bytes();
+    let mut message = format!("0{}", self::node(node)).into_bytes();
     message.extend_from_slice(body);
     message
 }
@@ -49,6 +49,10 @@ pub(super) fn position(text: &[u8]) -> Option<Position> {
 
 pub(super) fn epoch(epoch: u64) -> String {
     format!("{epoch:016x}")
+}
+
+pub(super) fn node(node: u64) -> String {
+    format!("{node:016x}")
 }
 
 /// Reads exactly 16 digits. `from_str_radix` alone would accept a sign.

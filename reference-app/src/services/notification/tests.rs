@@ -107,7 +107,7 @@ async fn the_listener_counts_a_session_until_its_socket_is_closed() {
     let mut second = Box::pin(server.connect());
     // The second connection waits in the backlog.
     assert!(within(Duration::from_millis(300), second.as_mut()).await.is_none());
-    assert_eq!(server.hub.disconnect("ann"), 1);
+    assert_eq!(server.hub.disconnect("ann").await.unwrap(), 1);
     assert_eq!(close_code(client).await, comms_ws::close::FORBIDDEN);
     drop(within(WAIT, second).await.expect("the permit of the first connection is released"));
 }
