@@ -114,6 +114,6 @@ pub use cursor::CursorKey;
 pub use hub::{Hub, HubBuilder, Stats, TopicStats};
 pub use message::Encoding;
 pub use push::Push;
-pub use session::{Link, Outgoing, Session, session_topic};
+pub use session::{Acknowledgement, Link, Outgoing, Session, session_topic};
 pub use topic::{Filter, SlowConsumer, TopicOptions};
 pub use transport::Body;

@@ -25,6 +25,7 @@ use crate::{
     message::Message,
     topic::Topic,
 };
+pub(crate) use recent::KeepRecent;
 use recent::Recent;
 
 /// The size of one reading of the history, in bytes.
@@ -242,11 +243,11 @@ impl State {
     }
 
     /// Keeps the messages from now on, until [`end_join`](Self::end_join).
-    pub(crate) fn begin_join(&mut self) {
+    fn begin_join(&mut self) {
         self.joining += 1;
     }
 
-    pub(crate) fn end_join(&mut self) {
+    fn end_join(&mut self) {
         self.joining -= 1;
         if self.joining == 0 {
             self.recent.clear();

@@ -14,7 +14,7 @@ use crate::{
     environment::Environment,
     fanout::Fanout,
     feed::table::Feeds,
-    session::Authenticate,
+    session::{Authenticate, Report},
 };
 
 pub(crate) struct HubState {
@@ -24,6 +24,7 @@ pub(crate) struct HubState {
     pub(crate) registry: Arc<Registry>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    pub(crate) acknowledgements: Option<Box<Report>>,
 }
 
 impl HubState {
@@ -32,6 +33,7 @@ impl HubState {
         backplane: Arc<dyn Backplane>,
         backoff: Backoff,
         authenticate: Option<Arc<dyn Authenticate>>,
+        acknowledgements: Option<Box<Report>>,
     ) -> Arc<Self> {
         let env = Arc::new(env);
         let state = Arc::new(Self {
@@ -41,6 +43,7 @@ impl HubState {
             feeds: Feeds::default(),
             env,
             authenticate,
+            acknowledgements,
         });
         let receiver = Arc::downgrade(&state);
         let receiver: Weak<dyn Receiver> = receiver;

@@ -1,7 +1,7 @@
 //! The membership of a session in a topic.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     hub::state::HubState,
     message::Message,
     protocol::{JoinedTopic, ServerFrame},
+    shard::{Change, Window},
     topic::{Filter, Topic},
 };
 
@@ -21,15 +22,24 @@ pub(super) struct Membership {
     hub: Arc<HubState>,
     pub(super) feed: Arc<Feed>,
     pub(super) member: Arc<Member>,
-    /// The session gets the messages of the topic.
-    live: AtomicBool,
+    /// The subscription is confirmed, or has no need to be, and can be changed in its place.
+    is_joined: AtomicBool,
+    /// Empty until a subscription of the session to the topic has a window.
+    window: OnceLock<Arc<Window>>,
 }
 
 impl Membership {
-    pub(super) fn enter(hub: &Arc<HubState>, connection: &Arc<Connection>, topic: &str) -> Arc<Self> {
+    /// Enters a topic. `window`: the number of events that the session may be sent before its client acknowledges.
+    pub(super) fn enter(
+        hub: &Arc<HubState>,
+        connection: &Arc<Connection>,
+        topic: &str,
+        window: Option<usize>,
+    ) -> Arc<Self> {
         let feed = hub.feeds.enter(topic, || hub.env.config.topics.of(topic));
-        let (member, live) = (Member::new(connection), AtomicBool::new(false));
-        Arc::new(Self { hub: hub.clone(), feed, member, live })
+        let (member, is_joined) = (Member::new(connection), AtomicBool::new(false));
+        let window = window.map_or_else(OnceLock::new, |size| Window::new(Some(size)).into());
+        Arc::new(Self { hub: hub.clone(), feed, member, is_joined, window })
     }
 
     /// Leaves the topic. No message of it is sent to the session afterwards.
@@ -45,6 +55,10 @@ impl Membership {
                 shard.unsubscribe(self.name(), connection);
             }
         }
+        // Its task ends.
+        if let Some(window) = self.window.get() {
+            window.close();
+        }
         self.hub.feeds.leave(self.name(), &*self.hub.fanout.backplane);
     }
 
@@ -53,16 +67,43 @@ impl Membership {
         &self.feed.topic.name
     }
 
-    pub(super) fn set_live(&self) {
-        self.live.store(true, Relaxed);
+    pub(super) fn set_joined(&self) {
+        self.is_joined.store(true, Relaxed);
     }
 
-    pub(super) fn is_live(&self) -> bool {
-        self.live.load(Relaxed)
+    pub(super) fn is_joined(&self) -> bool {
+        self.is_joined.load(Relaxed)
+    }
+
+    /// Returns the window of the subscription, if it has or had one.
+    pub(super) fn window(&self) -> Option<&Arc<Window>> {
+        self.window.get()
+    }
+
+    /// Replaces the subscription of a session that has joined the topic, and confirms the new one to the client. Returns
+    /// `true` if the subscription gets its first window, for which the caller runs the task.
+    pub(super) fn change(&self, filter: Filter, size: Option<usize>) -> bool {
+        let is_first = self.window.get().is_none();
+        if is_first && size.is_none() {
+            self.change_filter(filter);
+            return false;
+        }
+        let filter = (!filter.is_empty()).then(|| Arc::new(filter));
+        let window = self.window.get_or_init(|| Window::new(None));
+        window.request(Change { filter, size });
+        // Under the lock of the feed, so that no message comes between and no join lets the session take part meanwhile.
+        let feed = self.feed.lock();
+        if is_first {
+            window.begin(feed.last);
+        }
+        if let Some(shard) = self.hub.fanout.shard_of(self.member.connection.id) {
+            shard.detach(self.name(), self.member.connection.id, window);
+        }
+        is_first
     }
 
     /// Gives a session that takes part in the topic another filter, and confirms it to the client.
-    pub(super) fn change_filter(&self, filter: Filter) {
+    fn change_filter(&self, filter: Filter) {
         let (hub, topic) = (&self.hub, &self.feed.topic);
         // Under the lock of the feed, so that the cursor of the confirmation is that of the last message. The confirmation
         // takes its place in the turn of the topic, after the messages for which the filter before is in force.
@@ -86,7 +127,7 @@ pub(super) fn joined(
 ) -> JoinedTopic {
     let cursor = position.map(|position| cursor::token(&hub.env.cursor_keys, &topic.name, position));
     let sparse = topic.options.is_sparse(has_filter);
-    JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse }
+    JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse, window: None }
 }
 
 impl Drop for Membership {

@@ -6,10 +6,13 @@
 //! the sessions sleep. Messages that arrive meanwhile form the next turn, so that a busy hub makes fewer and larger writes.
 //!
 //! - `subscribers.rs`: the subscribers of a topic in a shard, and what each of them gets.
+//! - `window.rs`: what a session was sent and its client has not acknowledged.
 
 mod subscribers;
+mod window;
 
 pub(crate) use subscribers::Subscriber;
+pub(crate) use window::{Change, Window};
 
 use std::{
     collections::HashMap,
@@ -73,6 +76,18 @@ impl Shard {
         let Some(subscribers) = topics.get_mut(topic) else { return };
         subscribers.change_filter(connection, filter, confirmation);
         if subscribers.set_due() {
+            due.push(topic.clone());
+            self.work.notify_one();
+        }
+    }
+
+    /// Ends the live delivery to a subscriber after the current turn. The messages of this turn count in `window`, which is
+    /// released when they are written.
+    pub(crate) fn detach(&self, topic: &Arc<str>, connection: u64, window: &Arc<Window>) {
+        let mut state = self.lock();
+        let State { topics, due } = &mut *state;
+        let Some(subscribers) = topics.get_mut(topic) else { return };
+        if subscribers.detach(connection, window) && subscribers.set_due() {
             due.push(topic.clone());
             self.work.notify_one();
         }
@@ -146,6 +161,7 @@ impl Shard {
                 tokio::task::yield_now().await;
             }
         }
+        turn.left.iter().for_each(|window| window.release());
         meters.delivered(delivered);
         self.waiting.fetch_sub(size, Relaxed);
         self.room.notify_waiters();

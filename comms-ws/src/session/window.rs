@@ -1,0 +1,85 @@
+//! A join with a window: how it takes over from the flusher, and waits for its client.
+//!
+//! While the client acknowledges in time, the join sleeps and the flusher sends. While the window is full, the join sleeps
+//! as well, and the messages wait in the history of the topic alone.
+
+use std::sync::Arc;
+
+use super::{join::Join, membership::Membership};
+use crate::{
+    backplane::Position,
+    feed::{KeepRecent, PAGE_BYTES},
+    hub::state::HubState,
+};
+
+/// The largest window of a subscription, in events.
+pub(super) const MAX_WINDOW: usize = 1_000;
+/// The size of a page of the history for each event that the window has room for, in bytes. What a page has beyond the room
+/// is read again.
+const EVENT_BYTES: usize = 1024;
+/// The minimum size of such a page, for a filter that passes few messages.
+const MIN_PAGE: usize = 16 * 1024;
+
+/// Returns the size of a page of the history, in bytes, for a window with `room`.
+pub(super) fn page_bytes(room: usize) -> usize {
+    room.saturating_mul(EVENT_BYTES).clamp(MIN_PAGE, PAGE_BYTES)
+}
+
+impl Join {
+    /// Takes over from the flusher a subscription that gets its first window.
+    pub(super) async fn replace(hub: Arc<HubState>, membership: Arc<Membership>) {
+        let join = Self::of(hub, &membership);
+        // The topic is left when the client leaves it, and not when this task ends.
+        drop(membership);
+        join.take_over().await;
+    }
+
+    /// Goes on where the flusher has stopped, as often as it does. Without a window, it never does.
+    pub(super) async fn take_over(mut self) {
+        while self.has_left_live().await {
+            self.catch_up().await;
+        }
+    }
+
+    /// Waits until the flusher leaves the session to this join. Returns `false` if the session has left the topic before.
+    async fn has_left_live(&mut self) -> bool {
+        self.recent = None;
+        let Some(window) = self.window.clone() else { return false };
+        while self.is_wanted() && !window.is_catching_up() {
+            window.changed().await;
+        }
+        self.reached = window.reached();
+        self.is_wanted()
+    }
+
+    /// Waits while the window is full, and makes a change of the subscription. Keeps nothing of the topic meanwhile.
+    pub(super) async fn wait_for_window(&mut self) {
+        let Some(window) = self.window.clone() else { return };
+        while self.is_wanted() {
+            if let Some(filter) = window.take_change() {
+                self.filter = filter;
+                self.recovered = None;
+                self.send_subscribed();
+            }
+            if window.room() > 0 {
+                break;
+            }
+            self.recent = None;
+            window.changed().await;
+        }
+        self.recent.get_or_insert_with(|| KeepRecent::new(&self.feed));
+    }
+
+    /// Notes that the session was sent what it gets of the messages up to `position`.
+    pub(super) fn reach(&mut self, position: Position) {
+        self.reached = Some(position);
+        if let Some(window) = &self.window {
+            window.reach(position);
+        }
+    }
+
+    /// Returns the size of the next page of the history, in bytes.
+    pub(super) fn next_page(&self) -> usize {
+        self.window.as_ref().map_or(PAGE_BYTES, |window| page_bytes(window.room()))
+    }
+}
