@@ -9,6 +9,8 @@
 //! - `window.rs`: what a session was sent and its client has not acknowledged.
 
 mod subscribers;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub(crate) use subscribers::Subscriber;
