@@ -48,7 +48,7 @@ pub(super) struct Join {
     pub(super) reached: Option<Position>,
     /// Messages after `reached` that were read at the beginning.
     page: Vec<(u64, Bytes)>,
-    pub(super) recovered: Option<bool>,
+    recovered: Option<bool>,
     pub(super) recent: Option<KeepRecent>,
     pub(super) window: Option<Arc<Window>>,
 }
@@ -80,7 +80,7 @@ impl Join {
     }
 
     /// Creates a join that has done nothing.
-    pub(super) fn of(hub: Arc<HubState>, membership: &Arc<Membership>) -> Self {
+    fn of(hub: Arc<HubState>, membership: &Arc<Membership>) -> Self {
         Self {
             hub,
             member: membership.member.clone(),
@@ -132,7 +132,7 @@ impl Join {
         let has_filter = self.filter.is_some();
         JoinedTopic {
             recovered: self.recovered,
-            window: self.window.as_ref().and_then(|window| window.size()),
+            window: self.window.as_ref().map(|window| window.size()),
             ..joined(&self.hub, &self.feed.topic, self.reached, has_filter)
         }
     }
@@ -149,18 +149,17 @@ impl Join {
         let page = std::mem::take(&mut self.page);
         self.send_page(page).await;
         self.catch_up().await;
-        self.take_over().await;
+        while self.has_left_live().await {
+            self.catch_up().await;
+        }
     }
 
     /// Sends the messages after the position reached, until the session takes part in the topic or has left it.
-    pub(super) async fn catch_up(&mut self) {
+    async fn catch_up(&mut self) {
         while self.is_wanted() {
             self.wait_for_window().await;
             if self.try_go_live() {
                 return;
-            }
-            if self.window.as_ref().is_some_and(|window| window.has_change()) {
-                continue;
             }
             let (Some(retention), Some(reached)) = (self.feed.topic.options.history, self.reached) else {
                 return;
@@ -218,15 +217,15 @@ impl Join {
                 self.reach(last);
             }
         }
-        if self.window.as_ref().is_some_and(|window| !window.go_live()) {
-            return false;
+        if let Some(window) = &self.window {
+            window.go_live();
         }
         let (filter, window) = (self.filter.clone(), self.window.clone());
         let subscriber = Subscriber::new(self.member.clone(), self.reached, filter, window);
         if let Some(shard) = self.hub.fanout.shard_of(self.member.connection.id) {
             shard.subscribe(&self.feed.topic, subscriber);
         }
-        membership.set_joined();
+        membership.set_live();
         true
     }
 

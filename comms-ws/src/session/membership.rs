@@ -1,7 +1,7 @@
 //! The membership of a session in a topic.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -13,7 +13,7 @@ use crate::{
     hub::state::HubState,
     message::Message,
     protocol::{JoinedTopic, ServerFrame},
-    shard::{Change, Window},
+    shard::Window,
     topic::{Filter, Topic},
 };
 
@@ -22,10 +22,9 @@ pub(super) struct Membership {
     hub: Arc<HubState>,
     pub(super) feed: Arc<Feed>,
     pub(super) member: Arc<Member>,
-    /// The subscription is confirmed, or has no need to be, and can be changed in its place.
-    is_joined: AtomicBool,
-    /// Empty until a subscription of the session to the topic has a window.
-    window: OnceLock<Arc<Window>>,
+    /// The session gets the messages of the topic. With a window, it may wait for its client now.
+    live: AtomicBool,
+    window: Option<Arc<Window>>,
 }
 
 impl Membership {
@@ -37,9 +36,8 @@ impl Membership {
         window: Option<usize>,
     ) -> Arc<Self> {
         let feed = hub.feeds.enter(topic, || hub.env.config.topics.of(topic));
-        let (member, is_joined) = (Member::new(connection), AtomicBool::new(false));
-        let window = window.map_or_else(OnceLock::new, |size| Window::new(Some(size)).into());
-        Arc::new(Self { hub: hub.clone(), feed, member, is_joined, window })
+        let (member, live) = (Member::new(connection), AtomicBool::new(false));
+        Arc::new(Self { hub: hub.clone(), feed, member, live, window: window.map(Window::new) })
     }
 
     /// Leaves the topic. No message of it is sent to the session afterwards.
@@ -56,7 +54,7 @@ impl Membership {
             }
         }
         // Its task ends.
-        if let Some(window) = self.window.get() {
+        if let Some(window) = &self.window {
             window.close();
         }
         self.hub.feeds.leave(self.name(), &*self.hub.fanout.backplane);
@@ -67,43 +65,21 @@ impl Membership {
         &self.feed.topic.name
     }
 
-    pub(super) fn set_joined(&self) {
-        self.is_joined.store(true, Relaxed);
+    pub(super) fn set_live(&self) {
+        self.live.store(true, Relaxed);
     }
 
-    pub(super) fn is_joined(&self) -> bool {
-        self.is_joined.load(Relaxed)
+    pub(super) fn is_live(&self) -> bool {
+        self.live.load(Relaxed)
     }
 
-    /// Returns the window of the subscription, if it has or had one.
+    /// Returns the window of the subscription, if it has one.
     pub(super) fn window(&self) -> Option<&Arc<Window>> {
-        self.window.get()
-    }
-
-    /// Replaces the subscription of a session that has joined the topic, and confirms the new one to the client. Returns
-    /// `true` if the subscription gets its first window, for which the caller runs the task.
-    pub(super) fn change(&self, filter: Filter, size: Option<usize>) -> bool {
-        let is_first = self.window.get().is_none();
-        if is_first && size.is_none() {
-            self.change_filter(filter);
-            return false;
-        }
-        let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        let window = self.window.get_or_init(|| Window::new(None));
-        window.request(Change { filter, size });
-        // Under the lock of the feed, so that no message comes between and no join lets the session take part meanwhile.
-        let feed = self.feed.lock();
-        if is_first {
-            window.begin(feed.last);
-        }
-        if let Some(shard) = self.hub.fanout.shard_of(self.member.connection.id) {
-            shard.detach(self.name(), self.member.connection.id, window);
-        }
-        is_first
+        self.window.as_ref()
     }
 
     /// Gives a session that takes part in the topic another filter, and confirms it to the client.
-    fn change_filter(&self, filter: Filter) {
+    pub(super) fn change_filter(&self, filter: Filter) {
         let (hub, topic) = (&self.hub, &self.feed.topic);
         // Under the lock of the feed, so that the cursor of the confirmation is that of the last message. The confirmation
         // takes its place in the turn of the topic, after the messages for which the filter before is in force.

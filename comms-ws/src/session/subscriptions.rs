@@ -35,14 +35,13 @@ impl Client {
         };
         let current = self.memberships.iter().position(|member| **member.name() == *topic);
         if let Some(member) = current.and_then(|index| self.memberships.get(index))
-            && member.is_joined()
+            && member.is_live()
+            && member.window().is_none()
+            && window.is_none()
         {
-            if member.change(filter, window) {
-                self.run(Join::replace(self.hub.clone(), member.clone()));
-            }
-            return;
+            return member.change_filter(filter);
         }
-        // A join in progress is given up for this one.
+        // A join in progress, or a subscription with another window, is given up for this one.
         if let Some(index) = current {
             self.memberships.swap_remove(index).leave();
         }
@@ -58,12 +57,9 @@ impl Client {
         let (hub, page) = (self.hub.clone(), window.map_or(PAGE_BYTES, page_bytes));
         self.run(async move {
             let Some(join) = Join::begin(hub, &membership, filter, start, page).await else { return };
-            join.send_subscribed();
-            if window.is_some() {
-                membership.set_joined();
-            }
             // The topic is left when the client leaves it, and not when this task ends.
             drop(membership);
+            join.send_subscribed();
             join.finish().await;
         });
     }

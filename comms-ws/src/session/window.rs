@@ -3,13 +3,10 @@
 //! While the client acknowledges in time, the join sleeps and the flusher sends. While the window is full, the join sleeps
 //! as well, and the messages wait in the history of the topic alone.
 
-use std::sync::Arc;
-
-use super::{join::Join, membership::Membership};
+use super::join::Join;
 use crate::{
     backplane::Position,
     feed::{KeepRecent, PAGE_BYTES},
-    hub::state::HubState,
 };
 
 /// The largest window of a subscription, in events.
@@ -26,23 +23,8 @@ pub(super) fn page_bytes(room: usize) -> usize {
 }
 
 impl Join {
-    /// Takes over from the flusher a subscription that gets its first window.
-    pub(super) async fn replace(hub: Arc<HubState>, membership: Arc<Membership>) {
-        let join = Self::of(hub, &membership);
-        // The topic is left when the client leaves it, and not when this task ends.
-        drop(membership);
-        join.take_over().await;
-    }
-
-    /// Goes on where the flusher has stopped, as often as it does. Without a window, it never does.
-    pub(super) async fn take_over(mut self) {
-        while self.has_left_live().await {
-            self.catch_up().await;
-        }
-    }
-
     /// Waits until the flusher leaves the session to this join. Returns `false` if the session has left the topic before.
-    async fn has_left_live(&mut self) -> bool {
+    pub(super) async fn has_left_live(&mut self) -> bool {
         self.recent = None;
         let Some(window) = self.window.clone() else { return false };
         while self.is_wanted() && !window.is_catching_up() {
@@ -52,18 +34,10 @@ impl Join {
         self.is_wanted()
     }
 
-    /// Waits while the window is full, and makes a change of the subscription. Keeps nothing of the topic meanwhile.
+    /// Waits while the window is full. Keeps nothing of the topic meanwhile.
     pub(super) async fn wait_for_window(&mut self) {
         let Some(window) = self.window.clone() else { return };
-        while self.is_wanted() {
-            if let Some(filter) = window.take_change() {
-                self.filter = filter;
-                self.recovered = None;
-                self.send_subscribed();
-            }
-            if window.room() > 0 {
-                break;
-            }
+        while self.is_wanted() && window.room() == 0 {
             self.recent = None;
             window.changed().await;
         }

@@ -14,7 +14,7 @@ mod tests;
 mod window;
 
 pub(crate) use subscribers::Subscriber;
-pub(crate) use window::{Change, Window};
+pub(crate) use window::Window;
 
 use std::{
     collections::HashMap,
@@ -78,18 +78,6 @@ impl Shard {
         let Some(subscribers) = topics.get_mut(topic) else { return };
         subscribers.change_filter(connection, filter, confirmation);
         if subscribers.set_due() {
-            due.push(topic.clone());
-            self.work.notify_one();
-        }
-    }
-
-    /// Ends the live delivery to a subscriber after the current turn. The messages of this turn count in `window`, which is
-    /// released when they are written.
-    pub(crate) fn detach(&self, topic: &Arc<str>, connection: u64, window: &Arc<Window>) {
-        let mut state = self.lock();
-        let State { topics, due } = &mut *state;
-        let Some(subscribers) = topics.get_mut(topic) else { return };
-        if subscribers.detach(connection, window) && subscribers.set_due() {
             due.push(topic.clone());
             self.work.notify_one();
         }

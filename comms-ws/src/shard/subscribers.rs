@@ -91,15 +91,6 @@ impl Subscribers {
         subscriber.filter = filter;
     }
 
-    /// Ends the live delivery to a subscriber with the current turn. Returns `false` if it gets no turn.
-    pub(super) fn detach(&mut self, connection: u64, window: &Arc<Window>) -> bool {
-        let subscriber = self.by_connection.get_mut(&connection).filter(|subscriber| !subscriber.is_paused);
-        let Some(subscriber) = subscriber else { return false };
-        subscriber.window = Some(window.clone());
-        window.leave();
-        true
-    }
-
     pub(super) fn take_turn(&mut self) -> Turn {
         self.is_due = false;
         let messages = std::mem::take(&mut self.turn);

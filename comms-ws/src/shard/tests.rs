@@ -56,7 +56,7 @@ fn messages(after: Position, count: usize) -> Vec<Arc<Message>> {
 proptest! {
     #[test]
     fn a_window_admits_as_many_events_as_are_not_open(size in 1..6_usize, ops in prop::collection::vec(op(), 1..60)) {
-        let window = Window::new(Some(size));
+        let window = Window::new(size);
         let mut model = Model { at: Position { epoch: 1, offset: 10 }, acknowledged: 10, open: Vec::new() };
         window.begin(Some(model.at));
         for op in ops {
@@ -94,7 +94,7 @@ proptest! {
 
 #[test]
 fn a_frame_of_the_hub_takes_no_room() {
-    let window = Window::new(Some(1));
+    let window = Window::new(1);
     let at = Position { epoch: 1, offset: 1 };
     window.begin(Some(at));
     let topic = Arc::new(Topic { name: "t".into(), options: TopicOptions::default() });

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use crate::{backplane::Position, message::Message, topic::Filter};
+use crate::{backplane::Position, message::Message};
 
 /// The window of a subscription.
 #[derive(Default)]
@@ -24,8 +24,8 @@ pub(crate) struct Window {
 
 #[derive(Default)]
 struct State {
-    /// The maximum number of events that were sent and not acknowledged. `None`: no limit, and no acknowledgement counts.
-    size: Option<usize>,
+    /// The maximum number of events that were sent and not acknowledged.
+    size: usize,
     phase: Phase,
     /// The position up to which the session was sent what passes its filter.
     reached: Option<Position>,
@@ -33,7 +33,6 @@ struct State {
     acknowledged: u64,
     /// The offsets of the events that were sent and not acknowledged, in the epoch of `reached`. A filter leaves gaps.
     sent: VecDeque<u64>,
-    change: Option<Change>,
 }
 
 /// The task that sends messages to the session.
@@ -48,15 +47,9 @@ enum Phase {
     Leaving,
 }
 
-/// A subscription that replaces the one before: its filter and the size of its window.
-pub(crate) struct Change {
-    pub(crate) filter: Option<Arc<Filter>>,
-    pub(crate) size: Option<usize>,
-}
-
 impl Window {
     /// Creates a window of `size` events.
-    pub(crate) fn new(size: Option<usize>) -> Arc<Self> {
+    pub(crate) fn new(size: usize) -> Arc<Self> {
         Arc::new(Self { state: Mutex::new(State { size, ..State::default() }), changed: Notify::new() })
     }
 
@@ -82,14 +75,14 @@ impl Window {
         self.lock().reach(position);
     }
 
-    /// Takes an acknowledgement of all events up to `position`. Returns `false` if it has no effect: the window has no limit,
-    /// the position is of another epoch or was not sent yet, or it was acknowledged before.
+    /// Takes an acknowledgement of all events up to `position`. Returns `false` if it has no effect: the position is
+    /// of another epoch, was not sent yet, or was acknowledged before.
     pub(crate) fn acknowledge(&self, position: Position) -> bool {
         let mut state = self.lock();
         let is_sent = state
             .reached
             .is_some_and(|reached| reached.epoch == position.epoch && position.offset <= reached.offset);
-        if state.size.is_none() || !is_sent || position.offset <= state.acknowledged {
+        if !is_sent || position.offset <= state.acknowledged {
             return false;
         }
         state.acknowledged = position.offset;
@@ -104,27 +97,17 @@ impl Window {
     /// Returns the number of events that the session may be sent now.
     pub(crate) fn room(&self) -> usize {
         let state = self.lock();
-        state.size.map_or(usize::MAX, |size| size.saturating_sub(state.sent.len()))
+        state.size.saturating_sub(state.sent.len())
     }
 
     /// Returns the maximum number of events that were sent and not acknowledged.
-    pub(crate) fn size(&self) -> Option<usize> {
+    pub(crate) fn size(&self) -> usize {
         self.lock().size
     }
 
-    /// Leaves the session to the flusher. Returns `false` if the subscription is to be replaced before.
-    pub(crate) fn go_live(&self) -> bool {
-        let mut state = self.lock();
-        if state.change.is_some() {
-            return false;
-        }
-        state.phase = Phase::Live;
-        true
-    }
-
-    /// Ends the live delivery with the next turn of the flusher.
-    pub(super) fn leave(&self) {
-        self.lock().phase = Phase::Leaving;
+    /// Leaves the session to the flusher.
+    pub(crate) fn go_live(&self) {
+        self.lock().phase = Phase::Live;
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -147,30 +130,6 @@ impl Window {
         self.lock().reached
     }
 
-    /// Requests another filter and another size, in place of an earlier request.
-    pub(crate) fn request(&self, change: Change) {
-        self.lock().change = Some(change);
-        self.changed.notify_one();
-    }
-
-    /// Returns whether the size or the filter is to change.
-    pub(crate) fn has_change(&self) -> bool {
-        self.lock().change.is_some()
-    }
-
-    /// Takes the new size, and returns the new filter, if a change was requested. What was sent counts in the new size.
-    pub(crate) fn take_change(&self) -> Option<Option<Arc<Filter>>> {
-        let mut state = self.lock();
-        let Change { filter, size } = state.change.take()?;
-        match (state.size, size) {
-            (None, Some(_)) => state.acknowledged = state.reached.map_or(0, |reached| reached.offset),
-            (Some(_), None) => state.sent = VecDeque::new(),
-            _ => {}
-        }
-        state.size = size;
-        Some(filter)
-    }
-
     /// Wakes the task of the subscription, which has ended.
     pub(crate) fn close(&self) {
         self.changed.notify_one();
@@ -190,8 +149,8 @@ impl State {
     /// Counts a message. Returns `false` if it does not fit. Frames of the hub fit always.
     fn admit(&mut self, message: &Message) -> bool {
         let Some(position) = message.position else { return true };
-        let is_counted = message.head.is_some() && self.size.is_some();
-        if is_counted && self.size.is_some_and(|size| self.sent.len() >= size) {
+        let is_counted = message.head.is_some();
+        if is_counted && self.sent.len() >= self.size {
             return false;
         }
         self.reach(position);

@@ -17,3 +17,4 @@ mod pause;
 mod random;
 mod server;
 mod shared;
+mod windows;
