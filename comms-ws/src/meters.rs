@@ -11,6 +11,7 @@ pub(crate) struct Meters {
     slow_closed: Counter,
     dropped: Counter,
     queued_gauge: Gauge,
+    full_windows: Gauge,
     queued: AtomicUsize,
     held: AtomicUsize,
 }
@@ -23,6 +24,7 @@ impl Meters {
             slow_closed: metrics::counter!(telemetry::WS_SLOW_CLOSED),
             dropped: metrics::counter!(telemetry::WS_DROPPED),
             queued_gauge: metrics::gauge!(telemetry::WS_QUEUED_BYTES),
+            full_windows: metrics::gauge!(telemetry::WS_FULL_WINDOWS),
             queued: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
         }
@@ -69,5 +71,20 @@ impl Meters {
 
     pub(crate) fn dropped(&self) {
         self.dropped.increment(1);
+    }
+
+    /// Counts a subscription whose window is full, until the result is dropped.
+    pub(crate) fn full_window(&self) -> FullWindow {
+        self.full_windows.increment(1.0);
+        FullWindow(self.full_windows.clone())
+    }
+}
+
+/// A subscription whose window is full.
+pub(crate) struct FullWindow(Gauge);
+
+impl Drop for FullWindow {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }

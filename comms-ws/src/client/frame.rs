@@ -145,9 +145,14 @@ pub(super) enum ClientFrame<'a> {
         cursor: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         filter: Option<&'a Filter>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window: Option<usize>,
     },
     Unsubscribe {
         topic: &'a str,
+    },
+    Ack {
+        cursor: &'a str,
     },
 }
 

@@ -35,3 +35,5 @@ pub use client::session_topic;
 pub use grant::Session;
 pub(crate) use link::Pulled;
 pub use link::{Link, Outgoing};
+#[cfg(feature = "client")]
+pub(crate) use window::MAX_WINDOW;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The largest window of a subscription, in events.
-pub(super) const MAX_WINDOW: usize = 1_000;
+pub(crate) const MAX_WINDOW: usize = 1_000;
 /// The size of a page of the history for each event that the window has room for, in bytes. What a page has beyond the room
 /// is read again.
 const EVENT_BYTES: usize = 1024;
@@ -37,9 +37,13 @@ impl Join {
     /// Waits while the window is full. Keeps nothing of the topic meanwhile.
     pub(super) async fn wait_for_window(&mut self) {
         let Some(window) = self.window.clone() else { return };
-        while self.is_wanted() && window.room() == 0 {
+        if window.room() == 0 {
             self.recent = None;
-            window.changed().await;
+            // Ends also if the task is aborted.
+            let _full = self.hub.env.meters.full_window();
+            while self.is_wanted() && window.room() == 0 {
+                window.changed().await;
+            }
         }
         self.recent.get_or_insert_with(|| KeepRecent::new(&self.feed));
     }

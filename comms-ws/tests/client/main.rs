@@ -12,3 +12,4 @@ mod support;
 #[cfg(feature = "client-tls")]
 mod tls;
 mod topics;
+mod window;

@@ -47,6 +47,8 @@ pub(super) struct State {
     unavailable: BTreeSet<String>,
     /// The places of the cursor whose topics the last `welcome` left out.
     dropped: HashMap<String, Place>,
+    /// The number of the current session.
+    session: u64,
 }
 
 impl State {
@@ -54,12 +56,12 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        let (unwanted, asked, own, joined, sparse, unavailable, dropped) = Default::default();
-        Self { places, wanted, granted, unwanted, asked, own, joined, sparse, unavailable, dropped }
+        let (unwanted, asked, own, joined, sparse, unavailable, dropped, session) = Default::default();
+        Self { places, wanted, granted, unwanted, asked, own, joined, sparse, unavailable, dropped, session }
     }
 
-    /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted
-    /// topics. The server joins each topic of the cursor without a filter.
+    /// Returns the query of the handshake: the topics without a filter and a window, and the cursor of these and of the
+    /// granted topics. The server joins each topic of the cursor without either.
     pub(super) fn query(&mut self) -> String {
         let mut granted: Vec<_> = self
             .granted
@@ -70,7 +72,7 @@ impl State {
         let (mut topics, mut asked) = (String::new(), HashSet::new());
         let mut cursor: Vec<String> = granted.into_iter().filter_map(|topic| self.token(topic)).collect();
         let mut len: usize = cursor.iter().map(|token| token.len() + 1).sum();
-        for topic in self.wanted.values().filter(|one| !one.has_filter()).map(|one| &one.topic) {
+        for topic in self.wanted.values().filter(|one| !one.needs_frame()).map(|one| &one.topic) {
             let (pair, token) = (format!("topic={}&", encode(topic)), self.token(topic));
             len += pair.len() + token.as_ref().map_or(0, |token| token.len() + 1);
             if len > MAX_QUERY {
@@ -105,12 +107,14 @@ impl State {
     ) -> Result<Vec<String>, Error> {
         let given: HashSet<String> = topics.iter().map(|one| one.topic.clone()).collect();
         self.own = session_topic(session);
+        self.session += 1;
         self.sparse.clear();
         self.joined.clear();
         self.unavailable.clear();
         self.unwanted.retain(|topic| given.contains(topic));
         for topic in topics {
-            if !self.unwanted.contains(&topic.topic) {
+            // A topic with a window begins with the answer to its frame.
+            if !self.unwanted.contains(&topic.topic) && self.window(&topic.topic).is_none() {
                 self.place(topic, out)?;
             }
         }
@@ -122,7 +126,7 @@ impl State {
         }));
         let unsubscribe = self.unwanted.iter().map(|topic| ClientFrame::Unsubscribe { topic }.encode());
         let is_joined = |topic| given.contains(topic) || self.asked.contains(topic);
-        let rest = self.wanted.values().filter(|one| one.has_filter() || !is_joined(&one.topic));
+        let rest = self.wanted.values().filter(|one| one.needs_frame() || !is_joined(&one.topic));
         let frames = unsubscribe.chain(rest.map(|one| self.subscribe_frame(one))).collect();
         self.granted = given;
         Ok(frames)
@@ -136,6 +140,9 @@ impl State {
     pub(super) fn subscribe(&mut self, wanted: Subscription) -> String {
         let frame = self.subscribe_frame(&wanted);
         self.unwanted.remove(&wanted.topic);
+        if wanted.window.is_some() {
+            self.joined.remove(&wanted.topic);
+        }
         self.wanted.insert(wanted.topic.clone(), wanted);
         frame
     }
@@ -180,7 +187,7 @@ impl State {
             }
             ServerFrame::Error { code, detail } if code == "unavailable" => self.postpone(detail),
             ServerFrame::Error { code, detail } => {
-                let is_refusal = matches!(code.as_str(), "forbidden" | "too_many_topics");
+                let is_refusal = matches!(code.as_str(), "forbidden" | "too_many_topics" | "no_history");
                 // The refusal of a topic of the cursor that is not wanted: `welcome` has shown it.
                 if is_refusal && !self.wanted.contains_key(&detail) {
                     return Ok(());
@@ -201,6 +208,10 @@ impl State {
     }
 
     fn event(&mut self, event: EventFrame, bytes: usize, out: &mut VecDeque<Entry>) {
+        if self.is_outdated(&event.topic) {
+            return;
+        }
+        let window = self.window(&event.topic);
         // An event after `unsubscribe`.
         let Some(place) = self.places.get_mut(&event.topic) else { return };
         if let Some(offset) = event.offset {
@@ -215,16 +226,20 @@ impl State {
                 out.push_back(Entry::new(Item::Missed { topic, reason }));
             }
         }
-        out.push_back(Entry { item: Item::Event(event.into()), place: None, bytes });
+        out.push_back(Entry { item: Item::Event(event.into()), place: None, bytes, window });
     }
 
     fn missed(&mut self, missed: TopicFrame, out: &mut VecDeque<Entry>) -> Result<(), Error> {
         let TopicFrame { topic, cursor, reason, .. } = missed;
+        if self.is_outdated(&topic) {
+            return Ok(());
+        }
+        let window = self.window(&topic);
         let before = self.places.remove(&topic).unwrap_or_default();
         let place = before.skipped_to(parse(cursor)?);
         self.places.insert(topic.clone(), place.clone());
         let reason = reason.as_deref().map_or(MissedReason::Other, MissedReason::parse);
-        out.push_back(Entry::at(Item::Missed { topic, reason }, place));
+        out.push_back(Entry { window, ..Entry::at(Item::Missed { topic, reason }, place) });
         Ok(())
     }
 
@@ -236,6 +251,7 @@ impl State {
             false => self.sparse.remove(&topic),
         };
         let token = parse(cursor)?;
+        let begin = token.as_ref().map(Token::offset);
         let is_joined = !self.joined.insert(topic.clone());
         let before = self.places.remove(&topic);
         let resumed =
@@ -257,6 +273,7 @@ impl State {
                 (place, Item::Missed { topic: topic.clone(), reason })
             }
         };
+        self.check_begin(&topic, begin, &place);
         self.places.insert(topic, place.clone());
         out.push_back(Entry::at(item, place));
         Ok(())
@@ -272,6 +289,7 @@ fn encode(text: &str) -> String {
 }
 
 mod unavailable;
+mod windows;
 
 #[cfg(test)]
 mod tests;
