@@ -30,9 +30,9 @@ use tokio::{
 use crate::support::{Running, clock, text};
 
 /// A proxy in front of one hub at a time.
-struct Proxy {
+pub(crate) struct Proxy {
     url: String,
-    cut: Arc<Notify>,
+    pub(crate) cut: Arc<Notify>,
     is_second: Arc<AtomicBool>,
 }
 
@@ -44,7 +44,7 @@ async fn events(State(hub): State<Hub>, request: Request) -> Response {
     hub.accept(request, session).into_response()
 }
 
-async fn serve(hub: Hub) -> u16 {
+pub(crate) async fn serve(hub: Hub) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -54,7 +54,7 @@ async fn serve(hub: Hub) -> u16 {
 }
 
 impl Proxy {
-    async fn start(first: u16, second: u16) -> Self {
+    pub(crate) async fn start(first: u16, second: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/", listener.local_addr().unwrap());
         let (cut, is_second) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
@@ -76,11 +76,11 @@ impl Proxy {
     }
 }
 
-fn push(n: u64, event: &str) -> Push {
+pub(crate) fn push(n: u64, event: &str) -> Push {
     Push::new(format!("id/{n}"), event, json!({ "n": n, "pad": "x".repeat(200) }))
 }
 
-fn start(proxy: &Proxy, change: impl FnOnce(Builder) -> Builder) -> Running {
+pub(crate) fn start(proxy: &Proxy, change: impl FnOnce(Builder) -> Builder) -> Running {
     let clock = clock();
     let builder = Client::builder(&proxy.url).token(|| async { Ok("ann".to_owned()) }).clock(clock.clone());
     let (client, events) = change(builder).connect().unwrap();
@@ -94,7 +94,7 @@ impl Running {
     }
 
     /// As [`read_to`](Self::read_to), with the codes or texts of the lost connections.
-    async fn read_with_cuts(&mut self, last: &str) -> (Vec<String>, Vec<String>) {
+    pub(crate) async fn read_with_cuts(&mut self, last: &str) -> (Vec<String>, Vec<String>) {
         let (mut items, mut cuts) = (Vec::new(), Vec::new());
         while items.last().is_none_or(|item| item != last) {
             let item = self.item().await;
@@ -111,7 +111,7 @@ impl Running {
     }
 }
 
-fn all(topic: &str, offsets: impl Iterator<Item = u64>) -> Vec<String> {
+pub(crate) fn all(topic: &str, offsets: impl Iterator<Item = u64>) -> Vec<String> {
     offsets.map(|offset| format!("event {topic} {offset}")).collect()
 }
 

@@ -1,12 +1,20 @@
 //! Topics with a window: what the client acknowledges, and when.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use comms_ws::client::Subscription;
+use comms_core::clock::Clock;
+use comms_ws::{Filter, Hub, HubConfig, TopicOptions, backplane::Published, client::Subscription};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use crate::support::{Peer, Running, Server, start};
+use crate::{
+    hub::{self, Proxy, all, push, serve},
+    support::{Peer, Running, Server, start},
+};
 
 const DELAY: Duration = Duration::from_millis(200);
 
@@ -126,4 +134,78 @@ async fn acknowledgements_keep_within_the_rate_of_frames() {
         }
     }
     assert!(frames <= 30, "{frames} frames");
+}
+
+/// A hub behind a proxy that cuts connections, and an application that is slower than the publisher.
+#[tokio::test]
+async fn events_that_wait_for_an_acknowledgement_survive_cut_connections() {
+    const EVENTS: u64 = 400;
+    let options = TopicOptions::default().history(2_000, Duration::from_secs(600));
+    // As many frames as the test needs, which moves the clock of the client and not that of the hub.
+    let config = HubConfig::default().topic("", options).client_frames_per_second(10_000);
+    let reports: Arc<Mutex<HashMap<String, Vec<u64>>>> = Arc::default();
+    let report = reports.clone();
+    let builder = Hub::builder(config, Clock::system()).acknowledgements(move |acknowledgement| {
+        assert_eq!(acknowledgement.principal, "ann");
+        let mut reports = report.lock().unwrap();
+        reports.entry(acknowledgement.topic.to_owned()).or_default().push(acknowledgement.position.offset);
+    });
+    let hub = builder.build().unwrap();
+    let port = serve(hub.clone()).await;
+    let proxy = Proxy::start(port, port).await;
+    let even = Filter::default().event("even");
+    let mut client = hub::start(&proxy, |builder| {
+        let own = Subscription::new("user/ann").window(20);
+        builder.topic(own).topic(Subscription::new("orders").filter(even).window(3))
+    });
+    for _ in 0..3 {
+        client.item().await;
+    }
+    let publishing = tokio::spawn({
+        let cut = proxy.cut.clone();
+        async move {
+            for n in 1..=EVENTS {
+                for topic in ["user/ann", "orders"] {
+                    let event = if n % 2 == 0 { "even" } else { "odd" };
+                    let published = hub.publish(topic, &push(n, event)).await.unwrap();
+                    assert!(matches!(published, Published::New(_)));
+                }
+                if n % 97 == 0 {
+                    cut.notify_waiters();
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    // The wait of the acknowledgements, and of the frames that the client has too many of.
+    let clock = client.clock.clone();
+    let passing = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            clock.advance(Duration::from_millis(100));
+        }
+    });
+    let (mut items, mut cuts) = (Vec::new(), Vec::new());
+    for last in [format!("event user/ann {EVENTS}"), format!("event orders {EVENTS}")] {
+        if !items.contains(&last) {
+            let (more, lost) = client.read_with_cuts(&last).await;
+            items.extend(more);
+            cuts.extend(lost);
+        }
+    }
+    let of = |topic: &str| -> Vec<_> { items.iter().filter(|item| item.contains(topic)).cloned().collect() };
+    assert_eq!(of("user/ann"), all("user/ann", 1..=EVENTS));
+    assert_eq!(of("orders"), all("orders", (2..=EVENTS).step_by(2)));
+    assert!(cuts.len() >= 3, "{cuts:?}");
+    publishing.await.unwrap();
+    client.has_handled_all();
+    let last =
+        || reports.lock().unwrap().values().map(|offsets| *offsets.last().unwrap()).collect::<Vec<_>>();
+    while last() != [EVENTS, EVENTS] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    passing.abort();
+    for (topic, offsets) in reports.lock().unwrap().iter() {
+        assert!(offsets.is_sorted_by(|a, b| a < b), "{topic}: {offsets:?}");
+    }
 }
