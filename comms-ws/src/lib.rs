@@ -14,6 +14,8 @@
 //!   silently. The cursor is signed, works on all nodes, and is the `Last-Event-ID` of an event stream.
 //! - A session whose queue is full is closed, or loses the oldest messages, or keeps the newest message of each key, as
 //!   the topic says ([`SlowConsumer`]). It is notified of what it has lost.
+//! - A subscription with a window has at most so many events that its client has not acknowledged. The others wait in the
+//!   history, and the application learns what was acknowledged ([`HubBuilder::acknowledgements`]).
 //! - A slow session delays neither the publisher nor other sessions.
 //! - [`HubConfig`] limits the memory of each session, the number of sessions in all, of a user and of an address, the
 //!   number of topics, the size and rate of client frames, the time without a frame, and the time of each write.
@@ -61,6 +63,7 @@
 //! | [`Session`] | the principal, the topics and the expiry that the application grants to a client |
 //! | [`Push`] | the message that is published |
 //! | [`TopicOptions`], [`SlowConsumer`], [`Filter`] | the history of a topic, what happens to slow clients, and the part of a topic that a client wants |
+//! | [`Acknowledgement`] | what a client has handled |
 //! | [`backplane`] | the seam to other nodes, and the backplane of a single one |
 //! | [`Link`], [`Encoding`] | the seam for further transports |
 //! | [`credentials`], [`SUBPROTOCOL`] | the token of a handshake, and the subprotocol of the frames |

@@ -71,6 +71,8 @@ pub(super) struct TopicFrame {
     /// Whether the offsets of the topic have gaps by design, because the server filters or conflates it.
     #[serde(default)]
     pub(super) sparse: bool,
+    /// The window of the subscription. Absent: there is none, or the server is older than windows.
+    pub(super) window: Option<usize>,
     pub(super) reason: Option<String>,
 }
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use comms_core::Error;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     cursor::{Place, Token},
@@ -14,19 +13,6 @@ use super::{
     subscription::Subscription,
 };
 use crate::session_topic;
-
-/// The characters that stand for themselves in the query.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/')
-    .remove(b':')
-    .remove(b',');
-/// The maximum length of the query with further topics. Proxies refuse URLs of more than 8 KiB. Topics that do not fit
-/// are subscribed by frames.
-const MAX_QUERY: usize = 4 * 1024;
 
 pub(super) struct State {
     places: HashMap<String, Place>,
@@ -47,6 +33,8 @@ pub(super) struct State {
     unavailable: BTreeSet<String>,
     /// The places of the cursor whose topics the last `welcome` left out.
     dropped: HashMap<String, Place>,
+    /// The windows that the server has confirmed in the current session. An older server confirms none.
+    windows: HashMap<String, usize>,
     /// The number of the current session.
     session: u64,
 }
@@ -56,42 +44,22 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        let (unwanted, asked, own, joined, sparse, unavailable, dropped, session) = Default::default();
-        Self { places, wanted, granted, unwanted, asked, own, joined, sparse, unavailable, dropped, session }
-    }
-
-    /// Returns the query of the handshake: the topics without a filter and a window, and the cursor of these and of the
-    /// granted topics. The server joins each topic of the cursor without either.
-    pub(super) fn query(&mut self) -> String {
-        let mut granted: Vec<_> = self
-            .granted
-            .iter()
-            .filter(|topic| !self.wanted.contains_key(*topic) && **topic != self.own)
-            .collect();
-        granted.sort();
-        let (mut topics, mut asked) = (String::new(), HashSet::new());
-        let mut cursor: Vec<String> = granted.into_iter().filter_map(|topic| self.token(topic)).collect();
-        let mut len: usize = cursor.iter().map(|token| token.len() + 1).sum();
-        for topic in self.wanted.values().filter(|one| !one.needs_frame()).map(|one| &one.topic) {
-            let (pair, token) = (format!("topic={}&", encode(topic)), self.token(topic));
-            len += pair.len() + token.as_ref().map_or(0, |token| token.len() + 1);
-            if len > MAX_QUERY {
-                break;
-            }
-            topics.push_str(&pair);
-            cursor.extend(token);
-            asked.insert(topic.clone());
+        let (unwanted, asked, own, joined, sparse, unavailable, dropped, windows, session) =
+            Default::default();
+        Self {
+            places,
+            wanted,
+            granted,
+            unwanted,
+            asked,
+            own,
+            joined,
+            sparse,
+            unavailable,
+            dropped,
+            windows,
+            session,
         }
-        self.granted.extend(asked.iter().cloned());
-        self.asked = asked;
-        match cursor.is_empty() {
-            true => topics.trim_end_matches('&').to_owned(),
-            false => format!("{topics}cursor={}", cursor.join(",")),
-        }
-    }
-
-    fn token(&self, topic: &str) -> Option<String> {
-        self.places.get(topic)?.cursor().map(|cursor| encode(&cursor))
     }
 
     /// Takes the topics of `welcome`. Returns the frames that subscribe to the other wanted topics, and unsubscribe
@@ -108,13 +76,14 @@ impl State {
         let given: HashSet<String> = topics.iter().map(|one| one.topic.clone()).collect();
         self.own = session_topic(session);
         self.session += 1;
+        self.windows.clear();
         self.sparse.clear();
         self.joined.clear();
         self.unavailable.clear();
         self.unwanted.retain(|topic| given.contains(topic));
         for topic in topics {
             // A topic with a window begins with the answer to its frame.
-            if !self.unwanted.contains(&topic.topic) && self.window(&topic.topic).is_none() {
+            if !self.unwanted.contains(&topic.topic) && !self.wants_window(&topic.topic) {
                 self.place(topic, out)?;
             }
         }
@@ -245,10 +214,14 @@ impl State {
 
     /// Begins, resumes or skips: what the server says about the position of a topic that is subscribed now.
     fn place(&mut self, frame: TopicFrame, out: &mut VecDeque<Entry>) -> Result<(), Error> {
-        let TopicFrame { topic, cursor, recovered, sparse, .. } = frame;
+        let TopicFrame { topic, cursor, recovered, sparse, window, .. } = frame;
         match sparse {
             true => self.sparse.insert(topic.clone()),
             false => self.sparse.remove(&topic),
+        };
+        match window {
+            Some(size) => self.windows.insert(topic.clone(), size),
+            None => self.windows.remove(&topic),
         };
         let token = parse(cursor)?;
         let begin = token.as_ref().map(Token::offset);
@@ -284,10 +257,7 @@ fn parse(cursor: Option<String>) -> Result<Option<Token>, Error> {
     cursor.as_deref().map(Token::parse).transpose()
 }
 
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
-}
-
+mod query;
 mod unavailable;
 mod windows;
 

@@ -1,4 +1,4 @@
-use super::*;
+use super::{query::MAX_QUERY, *};
 use crate::{
     Filter,
     client::{cursor, item::MissedReason as Why},

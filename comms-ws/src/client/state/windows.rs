@@ -9,23 +9,26 @@ impl State {
         self.session
     }
 
-    /// Returns the window of a topic in the current session.
+    /// Returns the window of a topic in the current session, if the server has confirmed one.
     pub(super) fn window(&self, topic: &str) -> Option<Window> {
-        let size = self.wanted.get(topic)?.window?;
-        Some(Window { session: self.session, size })
+        self.windows.get(topic).map(|size| Window { session: self.session, size: *size })
+    }
+
+    pub(super) fn wants_window(&self, topic: &str) -> bool {
+        self.wanted.get(topic).is_some_and(|wanted| wanted.window.is_some())
     }
 
     /// Returns whether frames of `topic` belong to an earlier subscription. The server begins one with a window anew, after
     /// the position of its frame.
     pub(super) fn is_outdated(&self, topic: &str) -> bool {
-        self.window(topic).is_some() && !self.joined.contains(topic)
+        self.wants_window(topic) && !self.joined.contains(topic)
     }
 
     /// Subscribes once more if the server has begun a topic with a window before the position of the client, as two calls of
     /// `subscribe` in a row can make it: the window would fill with events that the client discards and never acknowledges.
     pub(super) fn check_begin(&mut self, topic: &str, begin: Option<u64>, place: &Place) {
         let is_behind = begin.is_some_and(|begin| begin < place.reached);
-        if is_behind && self.window(topic).is_some() {
+        if is_behind && self.wants_window(topic) {
             self.joined.remove(topic);
             self.unavailable.insert(topic.to_owned());
         }
