@@ -154,7 +154,7 @@ export class CommsEvents extends EventTarget {
   readonly transport: "ws" | "sse" | null;
   /** The position after the last event that was dispatched, for `Options.cursor` of a later client. */
   readonly cursor: string;
-  /** Subscribes to a topic, or replaces its filter. */
+  /** Subscribes to a topic, or replaces its filter and its window. */
   subscribe(topic: Subscription): void;
   unsubscribe(topic: string): void;
   /** Ends a wait for the next attempt. An open connection is closed unless the server answers within 5 s. */

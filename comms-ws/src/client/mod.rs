@@ -95,7 +95,7 @@ impl Client {
         Builder::new(url.into())
     }
 
-    /// Subscribes to a topic, or replaces its filter. [`Item::Subscribed`], [`Item::Recovered`] or [`Item::Refused`]
+    /// Subscribes to a topic, or replaces its filter and its window. [`Item::Subscribed`], [`Item::Recovered`] or [`Item::Refused`]
     /// follows. The client subscribes again when it reconnects.
     ///
     /// # Errors

@@ -72,8 +72,9 @@ impl Join {
     pub(super) fn skip_to(&mut self, position: Position, reason: &'static str) {
         let (keys, meters) = (&self.hub.env.cursor_keys, &self.hub.env.meters);
         let notice = Message::missed(self.feed.topic.clone(), Some(position), reason, keys, meters);
-        self.member.send(Item::Message(Arc::new(notice)));
+        // First, because the client may acknowledge the notice at once.
         self.reach(position);
+        self.member.send(Item::Message(Arc::new(notice)));
     }
 
     /// Waits while the client has not taken enough of what was sent before.

@@ -2,7 +2,7 @@
 //!
 //! Two tasks send the messages of a topic to a session with a window, in turns. The flusher of the shard does while the
 //! window has room. At the first event that does not fit, the flusher leaves the session to the task of its subscription
-//! ([`Phase::Leaving`], and [`Phase::CatchingUp`] when the last turn is written). This task waits for an acknowledgement,
+//! (phase `Leaving`, and `CatchingUp` when the last turn is written). This task waits for an acknowledgement,
 //! reads the history from the position reached, and hands the session back to the flusher.
 
 use std::{
@@ -15,7 +15,6 @@ use tokio::sync::{Notify, futures::Notified};
 use crate::{backplane::Position, message::Message};
 
 /// The window of a subscription.
-#[derive(Default)]
 pub(crate) struct Window {
     state: Mutex<State>,
     /// Wakes the task of the subscription. No other task waits.

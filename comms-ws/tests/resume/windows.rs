@@ -29,7 +29,7 @@ struct Reader {
 
 impl Reader {
     async fn start(server: &Server, seed: u64) -> Self {
-        let transport = if seed % 3 == 0 { Transport::WebSocket2 } else { Transport::WebSocket };
+        let transport = if seed.is_multiple_of(3) { Transport::WebSocket2 } else { Transport::WebSocket };
         let mut client = Client::open(server.address, transport, &Open::of("ann")).await;
         let mut ledger = Ledger::default();
         client.checked(&mut ledger).await.unwrap();
