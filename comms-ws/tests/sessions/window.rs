@@ -6,6 +6,7 @@ use comms_core::clock::Clock;
 use comms_ws::{
     Hub, HubConfig, Push, TopicOptions,
     backplane::{Memory, Published},
+    close,
 };
 use serde_json::{Value, json};
 
@@ -315,4 +316,31 @@ async fn a_client_that_reconnects_begins_a_new_window_at_its_cursor() {
     assert!(reader.client.receives_nothing().await);
     reader.ack(4).await;
     reader.reads(5..=6).await;
+}
+
+#[tokio::test]
+async fn a_session_that_waits_for_its_client_is_present_and_leaves_without_a_trace() {
+    let server = Server::start(|_| {}).await;
+    let mut reader = Reader::open(&server, subscribe(1)).await;
+    publish(&server.hub, 1..=3).await;
+    reader.reads([1]).await;
+    assert!(reader.has_nothing().await);
+    assert_eq!(server.hub.present(TOPIC), ["ann"]);
+    reader.client.send(json!({"type": "unsubscribe", "topic": TOPIC})).await;
+    assert_eq!(reader.client.next().await["type"], "unsubscribed");
+    reader.ack(1).await;
+    assert!(reader.client.receives_nothing().await);
+    assert!(server.hub.present(TOPIC).is_empty());
+    drop(reader);
+    server.until_empty().await;
+}
+
+#[tokio::test]
+async fn acknowledgements_count_in_the_rate_of_frames() {
+    let server = Server::start(|config| config.client_frames_per_second = 4).await;
+    let mut reader = Reader::open(&server, subscribe(1)).await;
+    for _ in 0..25 {
+        reader.ack(1).await;
+    }
+    assert_eq!(reader.client.read_to_end().await.1, Some(close::POLICY));
 }
