@@ -273,8 +273,8 @@ export class Topics {
   /** Returns the acknowledgement of all items of `topic` up to now, if the topic has a window. */
   #ack(topic) {
     const window = this.#windows.get(topic);
-    const cursor = placeCursor(this.#places.get(topic));
-    return window && cursor ? { topic, window, cursor } : null;
+    const cursor = window ? placeCursor(this.#places.get(topic)) : null;
+    return cursor === null ? null : { topic, window, cursor };
   }
 
   /** Removes a topic. Later events of it are discarded. Returns the frame. */
@@ -446,6 +446,7 @@ class Handled {
 
   /** An item is acknowledged when all items before it are handled too. */
   #advance(open, window) {
+    if (this.#connection.isEnded) return;
     while (open.items[0]?.isHandled) {
       open.cursor = open.items.shift().cursor;
       open.handled += 1;
@@ -465,7 +466,6 @@ class Handled {
 
   /** Acknowledges. While other frames wait for their turn, this one does as well, and covers more then. */
   #flush() {
-    if (this.#connection.isEnded) return;
     if (this.#connection.hasUnsent) return this.#later();
     const cursors = [];
     for (const open of [...this.#topics.values()].filter(({ handled }) => handled)) {
