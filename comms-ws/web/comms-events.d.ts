@@ -5,7 +5,31 @@ export type Subscription = string | {
   events?: string[];
   /** The keys that pass. Empty: all, and events without a key. */
   keys?: string[];
+  /**
+   * The maximum number of events that the server sends beyond the last one that the page has handled, 1 to 1,000. The
+   * others wait in the history of the topic, and the server learns what was handled. Default: no limit.
+   *
+   * An event is handled when all of its listeners have returned, and what they gave to `CommsEvent.waitUntil` has
+   * settled. The client acknowledges what was handled at half of the window, and after 200 ms. A topic without history is
+   * refused with the code `no_history`. An event stream has no windows: while one is in use, all events are sent.
+   */
+  window?: number;
 };
+
+/**
+ * An event of the client.
+ *
+ * ```js
+ * events.addEventListener("event", (event) => event.waitUntil(store(event.detail)));
+ * ```
+ */
+export interface CommsEvent<Detail> extends CustomEvent<Detail> {
+  /**
+   * Delays the acknowledgement of this event in a topic with a window until `promise` settles, and of those after it. A
+   * promise that is rejected counts as handled, or the topic would stop. Throws after the event was dispatched.
+   */
+  waitUntil(promise: Promise<unknown>): void;
+}
 
 export interface Options {
   /**
@@ -108,8 +132,8 @@ export interface StateDetail {
 }
 
 export interface CommsEventMap {
-  event: CustomEvent<EventDetail>;
-  missed: CustomEvent<MissedDetail>;
+  event: CommsEvent<EventDetail>;
+  missed: CommsEvent<MissedDetail>;
   topic: CustomEvent<TopicDetail>;
   state: CustomEvent<StateDetail>;
 }
@@ -133,7 +157,7 @@ export class CommsEvents extends EventTarget {
   readonly transport: "ws" | "sse" | null;
   /** The position after the last event that was dispatched, for `Options.cursor` of a later client. */
   readonly cursor: string;
-  /** Subscribes to a topic, or replaces its filter. */
+  /** Subscribes to a topic, or replaces its filter and its window. */
   subscribe(topic: Subscription): void;
   unsubscribe(topic: string): void;
   /** Ends a wait for the next attempt. An open connection is closed unless the server answers within 5 s. */

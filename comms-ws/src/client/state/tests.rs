@@ -20,8 +20,9 @@ struct Case {
 #[derive(Deserialize)]
 struct Wanted {
     topic: String,
-    #[serde(flatten)]
-    filter: Filter,
+    window: Option<usize>,
+    events: Option<Vec<String>>,
+    keys: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +41,14 @@ struct Step {
 
 impl From<Wanted> for Subscription {
     fn from(wanted: Wanted) -> Self {
-        Self::new(wanted.topic).filter(wanted.filter)
+        let mut filter = Filter::default();
+        filter.events = wanted.events.unwrap_or_default();
+        filter.keys = wanted.keys.unwrap_or_default();
+        let subscription = Self::new(wanted.topic).filter(filter);
+        match wanted.window {
+            Some(window) => subscription.window(window),
+            None => subscription,
+        }
     }
 }
 
