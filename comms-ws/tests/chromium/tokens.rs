@@ -6,14 +6,18 @@ use serde_json::json;
 
 use crate::{browser::Browser, has_all, open, opened, site::Site};
 
+/// The time in seconds until a session expires. The client refreshes its token in the last quarter of it.
+const LIFE: u64 = 8;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Chromium; run scripts/test"]
 async fn chromium_refreshes_a_token_within_its_connection() {
     let (browser, site) = (Browser::start(), Site::start().await);
-    site.proxy.life.store(4, Ordering::Relaxed);
+    site.proxy.life.store(LIFE, Ordering::Relaxed);
     let tab = open(&browser, &site, "{}").await;
     opened(&tab, "ws", 1).await;
-    tab.until("count('token') === 4").await;
+    // At the second refresh, the first token has expired.
+    tab.until("count('token') === 3").await;
     site.publish(3).await;
     has_all(&tab, &site).await;
     assert_eq!(tab.get("[count('connecting'), count('token refused')]").await, json!([1, 0]));
@@ -23,16 +27,16 @@ async fn chromium_refreshes_a_token_within_its_connection() {
 #[ignore = "needs Chromium; run scripts/test"]
 async fn chromium_replaces_an_event_stream_before_its_token_expires() {
     let (browser, site) = (Browser::start(), Site::start().await);
-    site.proxy.life.store(4, Ordering::Relaxed);
+    site.proxy.life.store(LIFE, Ordering::Relaxed);
     site.proxy.blocks_sockets.store(true, Ordering::Relaxed);
     let tab = open(&browser, &site, "{ WebSocket: null }").await;
     opened(&tab, "sse", 1).await;
     site.publish(3).await;
-    opened(&tab, "sse", 3).await;
+    opened(&tab, "sse", 2).await;
     site.publish(3).await;
     has_all(&tab, &site).await;
-    assert_eq!(tab.get("[count('waiting'), count('token refused'), count('token')]").await, json!([0, 0, 3]));
-    assert_eq!(site.proxy.streams.load(Ordering::Relaxed), 3);
+    assert_eq!(tab.get("[count('waiting'), count('token refused'), count('token')]").await, json!([0, 0, 2]));
+    assert_eq!(site.proxy.streams.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
