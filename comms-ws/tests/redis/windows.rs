@@ -21,7 +21,8 @@ fn hub(config: RedisConfig) -> Hub {
     let redis = Redis::new(config, Clock::system()).unwrap();
     let options = TopicOptions::default().history(1_000, Duration::from_secs(600));
     let limits = HubConfig::default().topic("", options).client_frames_per_second(10_000);
-    let hub = Hub::builder(limits, Clock::system()).backplane(redis.clone()).build().unwrap();
+    let hub = Hub::builder(limits, Clock::system()).cursor_keys([CursorKey::random().unwrap()]);
+    let hub = hub.backplane(redis.clone()).build().unwrap();
     let shutdown = Shutdown::new(Clock::system());
     let signal = shutdown.stage("backplane").signal();
     tokio::spawn(async move {

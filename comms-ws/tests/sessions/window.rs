@@ -257,9 +257,9 @@ async fn an_acknowledgement_of_an_old_epoch_does_not_count_in_the_new_one() {
     publish(&server.hub, 1..=3).await;
     reader.reads(1..=3).await;
     let old = reader.token.clone();
-    // The backplane forgets the topic.
-    for n in 0..10 {
-        server.hub.publish("public/other", &push(n, 32 * 1024)).await.unwrap();
+    // The backplane forgets the topic, because the positions of others fill its memory.
+    for n in 0..100 {
+        server.hub.publish(&format!("public/{n}"), &push(n, 2 * 1024)).await.unwrap();
     }
     publish(&server.hub, 4..=9).await;
     let missed = reader.client.next().await;
