@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comms_core::{clock::Clock, shutdown::Shutdown};
 use comms_ws::{
-    Encoding, Hub, HubConfig, Link, Outgoing, Push, Session, TopicOptions,
+    CursorKey, Encoding, Hub, HubConfig, Link, Outgoing, Push, Session, TopicOptions,
     backplane::{Backplane, Redis, RedisConfig},
 };
 use serde_json::{Value, json};
