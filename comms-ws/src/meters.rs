@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use comms_core::telemetry;
 use metrics::{Counter, Gauge};
 
-use crate::{close::Close, message::Encoding, refusal::Refusal};
+use crate::{close::Close, refusal::Refusal};
 
 pub(crate) struct Meters {
     sessions: Gauge,
@@ -89,13 +89,8 @@ impl Meters {
         self.dropped.increment(1);
     }
 
-    /// Notes that a session was opened with `encoding`.
-    pub(crate) fn opened(&self, encoding: Encoding) {
-        let transport = match encoding {
-            Encoding::WebSocket | Encoding::WebSocketDeflate => "websocket",
-            Encoding::EventStream => "event_stream",
-            Encoding::Json => "other",
-        };
+    /// Notes that a session was opened on `transport`.
+    pub(crate) fn opened(&self, transport: &'static str) {
         metrics::counter!(telemetry::WS_OPENED, "transport" => transport).increment(1);
     }
 

@@ -25,10 +25,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use crate::{backplane::Position, fanout::Fanout, hub::disconnects::Disconnects, topic::Topic};
+use crate::{backplane::Position, fanout::Fanout, topic::Topic};
 pub(crate) use recent::KeepRecent;
 use repair::repair;
-pub(crate) use state::{Arrival, State};
+pub(crate) use state::{Arrival, Sink, State};
 
 /// The size of one reading of the history, in bytes.
 pub(crate) const PAGE_BYTES: usize = 256 * 1024;
@@ -48,8 +48,8 @@ impl Feed {
     }
 
     /// Creates the feed of a topic of the hub itself. It hands out nothing until [`repair::begin`] has run.
-    pub(crate) fn of_hub(topic: Topic, disconnects: Disconnects) -> Self {
-        Self { state: Mutex::new(State::of_hub(disconnects)), ..Self::new(topic) }
+    pub(crate) fn of_hub(topic: Topic, sink: Box<dyn Sink>) -> Self {
+        Self { state: Mutex::new(State::of_hub(sink)), ..Self::new(topic) }
     }
 
     /// Ends the feed, because all sessions have left the topic. It hands nothing to the shards afterwards: the next feed of

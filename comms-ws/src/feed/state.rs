@@ -8,7 +8,6 @@ use super::recent::Recent;
 use crate::{
     backplane::{History, Position},
     fanout::Fanout,
-    hub::disconnects::Disconnects,
     message::Message,
     topic::Topic,
 };
@@ -20,6 +19,15 @@ pub(crate) enum Arrival {
     Live,
     /// After a repair.
     Late,
+}
+
+/// Takes the messages of a topic of the hub itself.
+pub(crate) trait Sink: Send + Sync {
+    /// Takes the next message.
+    fn take(&self, body: &Bytes, arrival: Arrival);
+
+    /// Notes that messages are lost.
+    fn missed(&self, reason: &'static str);
 }
 
 /// The state of a feed.
@@ -40,13 +48,13 @@ pub(crate) struct State {
     /// A message without a position was discarded because a shard is overfull.
     notified: bool,
     /// Takes the messages in place of the shards. Set in the topic of the hub itself.
-    disconnects: Option<Disconnects>,
+    sink: Option<Box<dyn Sink>>,
 }
 
 impl State {
     /// Returns the state of a feed of the hub itself, which holds its messages until the first repair has ended.
-    pub(super) fn of_hub(disconnects: Disconnects) -> Self {
-        Self { repairing: true, disconnects: Some(disconnects), ..Self::default() }
+    pub(super) fn of_hub(sink: Box<dyn Sink>) -> Self {
+        Self { repairing: true, sink: Some(sink), ..Self::default() }
     }
 
     /// Hands the message at `at` to the shards.
@@ -59,8 +67,8 @@ impl State {
         arrival: Arrival,
     ) {
         self.last = Some(at);
-        if let Some(disconnects) = &self.disconnects {
-            return disconnects.take(body, arrival);
+        if let Some(sink) = &self.sink {
+            return sink.take(body, arrival);
         }
         match Message::event(topic.clone(), Some(at), body, &fanout.env.meters) {
             Ok(message) => self.fan_out(fanout, Arc::new(message)),
@@ -106,8 +114,8 @@ impl State {
         position: Option<Position>,
         reason: &'static str,
     ) {
-        if let Some(disconnects) = &self.disconnects {
-            return disconnects.missed(reason);
+        if let Some(sink) = &self.sink {
+            return sink.missed(reason);
         }
         let notice =
             Message::missed(topic.clone(), position, reason, &fanout.env.cursor_keys, &fanout.env.meters);
@@ -174,7 +182,7 @@ impl State {
     }
 
     pub(crate) const fn is_of_hub(&self) -> bool {
-        self.disconnects.is_some()
+        self.sink.is_some()
     }
 
     /// Sets the position at which the delivery of the backplane started, unless a later message has arrived.

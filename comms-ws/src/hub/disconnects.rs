@@ -9,10 +9,11 @@ use bytes::Bytes;
 use comms_core::Error;
 use serde::{Deserialize, Serialize};
 
-use super::{registry::Registry, state::HubState};
+use super::registry::Registry;
 use crate::{
     backplane::{Publication, Retention},
-    feed::{Arrival, Feed},
+    fanout::Fanout,
+    feed::{Arrival, Feed, Sink},
     topic::{SlowConsumer, Topic, TopicOptions},
 };
 
@@ -34,7 +35,7 @@ struct Call<'a> {
 }
 
 /// Takes the calls of other nodes.
-pub(crate) struct Disconnects {
+pub(super) struct Disconnects {
     node: u64,
     registry: Arc<Registry>,
 }
@@ -44,11 +45,13 @@ impl Disconnects {
     pub(super) fn feed(node: u64, registry: Arc<Registry>) -> Feed {
         let slow_consumer = SlowConsumer::default();
         let options = TopicOptions { history: Some(HISTORY), slow_consumer, presence: false };
-        Feed::of_hub(Topic { name: TOPIC.into(), options }, Self { node, registry })
+        Feed::of_hub(Topic { name: TOPIC.into(), options }, Box::new(Self { node, registry }))
     }
+}
 
+impl Sink for Disconnects {
     /// Ends the sessions of the principal of a call. A call that arrives late spares the sessions that began after it.
-    pub(crate) fn take(&self, body: &Bytes, arrival: Arrival) {
+    fn take(&self, body: &Bytes, arrival: Arrival) {
         let call: Call<'_> = match serde_json::from_slice(body) {
             Ok(call) => call,
             Err(error) => {
@@ -67,7 +70,7 @@ impl Disconnects {
     }
 
     /// Reports that calls are lost: their principals are not known.
-    pub(crate) fn missed(&self, reason: &'static str) {
+    fn missed(&self, reason: &'static str) {
         tracing::warn!(
             reason,
             "calls of Hub::disconnect on other nodes may be lost: sessions of this node that they should have ended go on"
@@ -79,14 +82,14 @@ impl Disconnects {
 ///
 /// # Errors
 /// Returns the error of the backplane.
-pub(super) async fn publish(hub: &HubState, principal: &str) -> Result<(), Error> {
-    let clock = &hub.env.clock;
+pub(super) async fn publish(fanout: &Fanout, node: u64, principal: &str) -> Result<(), Error> {
+    let clock = &fanout.env.clock;
     let at_ms = u64::try_from(clock.unix().as_millis()).unwrap_or(u64::MAX);
-    let call = Call { node: hub.node, principal: principal.into(), at_ms };
+    let call = Call { node, principal: principal.into(), at_ms };
     let body = serde_json::to_vec(&call).map_err(Error::invalid)?;
     let id = clock.uuid_v7().to_string();
     let publication = Publication { topic: TOPIC, id: &id, body: body.into(), retention: Some(HISTORY) };
-    let published = hub.fanout.backplane.publish(publication).await;
+    let published = fanout.backplane.publish(publication).await;
     published.map(drop).map_err(|error| {
         error.context(
             "hub: the sessions of this node were ended, those of other nodes may go on: repeat the call",

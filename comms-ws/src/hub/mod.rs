@@ -154,7 +154,7 @@ impl Hub {
     /// nodes may not learn of the call. The sessions of this node have ended. Repeat the call.
     pub async fn disconnect(&self, principal: &str) -> Result<usize, Error> {
         let sessions = self.0.registry.disconnect(principal, Duration::MAX);
-        disconnects::publish(&self.0, principal).await?;
+        disconnects::publish(&self.0.fanout, self.0.node, principal).await?;
         Ok(sessions)
     }
 

@@ -21,6 +21,15 @@ pub enum Encoding {
 impl Encoding {
     pub(crate) const COUNT: usize = 4;
 
+    /// Returns the name of the transport in the metrics.
+    pub(crate) const fn transport(self) -> &'static str {
+        match self {
+            Self::WebSocket | Self::WebSocketDeflate => "websocket",
+            Self::EventStream => "event_stream",
+            Self::Json => "other",
+        }
+    }
+
     /// Returns `text`, which has no line break, in this encoding.
     pub(crate) fn encode(self, text: &Bytes) -> Bytes {
         match self {

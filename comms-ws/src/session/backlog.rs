@@ -1,18 +1,15 @@
 //! What a joining session has missed, sent as its queue and its window have room.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::join::Join;
+use super::join::{Join, QUEUE_WAIT};
 use crate::{
     backplane::Position,
     connection::Item,
     message::{Batch, Message},
 };
-
-/// The wait before the queue of a slow client is looked at again.
-pub(super) const QUEUE_WAIT: Duration = Duration::from_millis(20);
 
 impl Join {
     /// Sends messages in parts of at most half the queue, each when the queue has room for it.

@@ -11,10 +11,10 @@ use tokio::task::AbortHandle;
 use super::{
     authenticate::check,
     grant::Session,
+    join::Start,
     membership::Membership,
     permission::{FORBIDDEN, Refused, Wanted, look_up},
     rate::Rate,
-    subscriptions::start_of,
     welcome::welcome,
 };
 use crate::{
@@ -89,7 +89,7 @@ impl Client {
             match self.unacceptable(&topic).filter(|_| !is_granted || is_reserved(&topic)) {
                 Some(code) => refused.push(Refused { code, topic }),
                 None => {
-                    let start = start_of(&places, &topic);
+                    let start = Start::of(&places, &topic);
                     let membership = Membership::enter(&self.hub, &self.connection, &topic, None);
                     let asked = (!is_granted).then(|| session.clone());
                     joins.push(Wanted { membership: membership.clone(), filter, start, asked });

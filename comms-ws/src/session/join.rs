@@ -8,18 +8,19 @@
 //! With a window, the join is not over when the session takes part in the topic: when the window is full, the flusher leaves
 //! the session to the join, which waits for an acknowledgement and goes on from the position reached (`session/window.rs`).
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use comms_core::Error;
 
-use super::{
-    backlog::QUEUE_WAIT,
-    membership::{Membership, joined},
-};
+use super::membership::{Membership, joined};
 use crate::{
     backplane::{History, Position, Retention},
     connection::{Item, Member},
+    cursor::Places,
     feed::{Feed, KeepRecent},
     hub::state::HubState,
     message::Message,
@@ -28,6 +29,9 @@ use crate::{
     topic::Filter,
 };
 
+/// The wait before the queue of a slow client is looked at again.
+pub(super) const QUEUE_WAIT: Duration = Duration::from_millis(20);
+
 /// Where a session begins in a topic.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Start {
@@ -35,6 +39,13 @@ pub(super) enum Start {
     Now,
     /// After this position of its client. `None`: the client named a position that cannot be read.
     After(Option<Position>),
+}
+
+impl Start {
+    /// Returns where a session with the cursor `places` begins in `topic`.
+    pub(super) fn of(places: &Places, topic: &str) -> Self {
+        places.position(topic).map_or(Self::Now, Self::After)
+    }
 }
 
 /// A session on its way into a topic.

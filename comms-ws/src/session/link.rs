@@ -70,7 +70,7 @@ impl Link {
             env: hub.env.clone(),
             waiting: hub.watch.waiting.clone(),
         });
-        hub.env.meters.opened(encoding);
+        hub.env.meters.opened(encoding.transport());
         if let Some(close) = admission.set_connection(&connection) {
             connection.close(close);
         }

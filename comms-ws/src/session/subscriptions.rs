@@ -10,7 +10,7 @@ use super::{
     window::{MAX_WINDOW, page_bytes},
 };
 use crate::{
-    cursor::{self, Places},
+    cursor,
     feed::PAGE_BYTES,
     protocol::ServerFrame,
     topic::{Filter, is_reserved},
@@ -51,7 +51,7 @@ impl Client {
         }
         let places = cursor
             .map(|cursor| cursor::read(&self.hub.env.cursor_keys, &cursor, self.hub.env.config.max_topics));
-        let start = start_of(&places.unwrap_or_default(), &topic);
+        let start = Start::of(&places.unwrap_or_default(), &topic);
         let membership = Membership::enter(&self.hub, &self.connection, &topic, window);
         self.memberships.push(membership.clone());
         let (hub, page) = (self.hub.clone(), window.map_or(PAGE_BYTES, page_bytes));
@@ -116,8 +116,4 @@ impl Client {
         self.memberships.extract_if(.., |member| **member.name() == *topic).for_each(|member| member.leave());
         self.send(&ServerFrame::Unsubscribed { topic, reason });
     }
-}
-
-pub(super) fn start_of(places: &Places, topic: &str) -> Start {
-    places.position(topic).map_or(Start::Now, Start::After)
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use ::redis::AsyncConnectionConfig;
 use comms_core::{Error, resilience::Backoff};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -174,6 +175,11 @@ impl fmt::Debug for RedisConfig {
             .field("backoff", &self.backoff)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns options without the timers of the client: the caller limits each wait by the clock.
+pub(super) fn connection_options() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }
 
 #[cfg(test)]

@@ -10,10 +10,7 @@ use ::redis::{
 };
 use comms_core::{Error, clock::Clock, resilience::Backoff};
 
-use super::{
-    RedisConfig, failure,
-    servers::{self, Servers},
-};
+use super::{RedisConfig, config::connection_options, failure, servers::Servers};
 
 /// The connection for commands, which is made when it is needed, and replaced after a failure.
 pub(super) struct Link {
@@ -90,7 +87,7 @@ impl Link {
     fn options(&self, number: u64) -> AsyncConnectionConfig {
         // Weak: the task of the connection owns the function, and ends when the last handle is dropped.
         let current = Arc::downgrade(&self.current);
-        servers::options().set_push_sender(move |push: PushInfo| -> Result<(), RedisError> {
+        connection_options().set_push_sender(move |push: PushInfo| -> Result<(), RedisError> {
             if push.kind == PushKind::Disconnection
                 && let Some(current) = current.upgrade()
             {

@@ -3,7 +3,7 @@
 use ::redis::{Client, ConnectionAddr, ConnectionInfo};
 use comms_core::Error;
 
-use super::{failure, servers};
+use super::{config::connection_options, failure};
 
 /// A primary whose address the Sentinels know.
 pub(super) struct Monitored {
@@ -36,7 +36,7 @@ impl Monitored {
     /// # Errors
     /// Returns `Misconfigured` if the Sentinel does not monitor the primary, and `NotExecuted` if it does not answer.
     pub(super) async fn locate(&self, sentinel: &Client) -> Result<Client, Error> {
-        let connection = sentinel.get_multiplexed_async_connection_with_config(&servers::options()).await;
+        let connection = sentinel.get_multiplexed_async_connection_with_config(&connection_options()).await;
         let mut connection = connection.map_err(failure::of_connection)?;
         let mut question = ::redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);

@@ -70,11 +70,6 @@ impl Servers {
     }
 }
 
-/// Returns options without the timers of the client: the caller limits each wait by the clock.
-pub(super) fn options() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
-}
-
 async fn open(client: &Client, options: &AsyncConnectionConfig) -> Result<Connected, Error> {
     let connection = client.get_multiplexed_async_connection_with_config(options).await;
     let mut connection = connection.map_err(failure::of_connection)?;

@@ -11,7 +11,9 @@ use comms_core::{Error, clock::Clock, telemetry::LogLimit};
 use tokio::sync::Notify;
 
 use super::{
-    RedisConfig, failure,
+    RedisConfig,
+    config::connection_options,
+    failure,
     link::Link,
     servers::{self, Connected, Servers},
     topics::Topics,
@@ -57,7 +59,7 @@ impl Subscriber<'_> {
 
     async fn session(&self, interrupted: bool, failed: &mut u32) -> Result<Infallible, Error> {
         let signs = Arc::new(Signs::default());
-        let options = servers::options().set_push_sender(pushes(self.topics.clone(), signs.clone()));
+        let options = connection_options().set_push_sender(pushes(self.topics.clone(), signs.clone()));
         let mut connected = self.servers.connect(&options).await?;
         self.topics.connected();
         self.apply_changes(&mut connected, &signs).await?;
