@@ -103,6 +103,8 @@ fn switching_protocols(counters: RequestCounters) -> Response<Frames> {
 async fn echo_on_taken(taken: Result<(TcpStream, Bytes, Box<dyn Send + Sync>), Upgraded>) {
     match taken {
         Ok((mut socket, first, _permit)) => {
+            // The client gets nothing of a socket that still has the limit of the listener on unsent bytes.
+            assert_eq!(socket2::SockRef::from(&socket).tcp_notsent_lowat().unwrap(), 0);
             socket.write_all(b"socket").await.unwrap();
             socket.write_all(&first).await.unwrap();
             echo(socket).await;
