@@ -16,6 +16,8 @@
 //!   the topic says ([`SlowConsumer`]). It is notified of what it has lost.
 //! - [`Hub::disconnect`] ends the sessions of a user on all nodes, and [`Hub::present`] lists the users of a topic on all
 //!   nodes, also after an interruption of the backplane or the death of a node.
+//! - A subscription with a window has at most so many events that its client has not acknowledged. The others wait in the
+//!   history, and the application learns what was acknowledged ([`HubBuilder::acknowledgements`]).
 //! - A slow session delays neither the publisher nor other sessions.
 //! - [`HubConfig`] limits the memory of each session, the size of a push, the number of sessions in all, without a token, of
 //!   a user and of an address, the number of topics, the size and rate of client frames, the time without a frame, and the
@@ -65,6 +67,7 @@
 //! | [`Session`] | the principal, the topics and the expiry that the application grants to a client |
 //! | [`Push`] | the message that is published |
 //! | [`TopicOptions`], [`SlowConsumer`], [`Filter`] | the history of a topic, what happens to slow clients, and the part of a topic that a client wants |
+//! | [`Acknowledgement`] | what a client has handled |
 //! | [`backplane`] | the seam to other nodes, and the backplane of a single one |
 //! | [`Link`], [`Encoding`] | the seam for further transports |
 //! | [`BareSocket`] | the seam to a server that wraps its sockets |
@@ -120,7 +123,7 @@ pub use cursor::CursorKey;
 pub use hub::{Hub, HubBuilder, Stats, TopicStats};
 pub use message::Encoding;
 pub use push::Push;
-pub use session::{Link, Outgoing, Session, session_topic};
+pub use session::{Acknowledgement, Link, Outgoing, Session, session_topic};
 pub use socket::BareSocket;
 pub use topic::{Filter, SlowConsumer, TopicOptions};
 pub use transport::Body;

@@ -15,6 +15,7 @@ pub(crate) struct Meters {
     dropped: Counter,
     joining: Gauge,
     queued_gauge: Gauge,
+    full_windows: Gauge,
     queued: AtomicUsize,
     held: AtomicUsize,
 }
@@ -29,6 +30,7 @@ impl Meters {
             dropped: metrics::counter!(telemetry::WS_DROPPED),
             joining: metrics::gauge!(telemetry::WS_JOINING),
             queued_gauge: metrics::gauge!(telemetry::WS_QUEUED_BYTES),
+            full_windows: metrics::gauge!(telemetry::WS_FULL_WINDOWS),
             queued: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
         }
@@ -119,5 +121,20 @@ impl Meters {
     /// Notes that a session takes part in a topic, or has left it before.
     pub(crate) fn join_ends(&self) {
         self.joining.decrement(1.0);
+    }
+
+    /// Counts a subscription whose window is full, until the result is dropped.
+    pub(crate) fn full_window(&self) -> FullWindow {
+        self.full_windows.increment(1.0);
+        FullWindow(self.full_windows.clone())
+    }
+}
+
+/// A subscription whose window is full.
+pub(crate) struct FullWindow(Gauge);
+
+impl Drop for FullWindow {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }

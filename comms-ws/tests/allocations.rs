@@ -24,7 +24,9 @@ const TOPIC: &str = "user/ann";
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        deliveries().await;
+        deliveries(None).await;
+        settle().await;
+        deliveries(Some(1_000)).await;
         settle().await;
         idle_sessions().await;
         settle().await;
@@ -36,13 +38,17 @@ fn main() {
     });
 }
 
-/// The allocations of a turn do not depend on the number of subscribers.
-async fn deliveries() {
+/// The allocations of a turn do not depend on the number of subscribers, also if these have a window with room, apart from
+/// the growth of the list of what is not acknowledged.
+async fn deliveries(window: Option<usize>) {
     const TURNS: u64 = 200;
     let mut counts = Vec::new();
     for subscribers in [10, 110] {
         let server = Server::start(builder(config()).build().unwrap()).await;
         let mut clients = connect(&server, subscribers).await;
+        if let Some(window) = window {
+            subscribe(&mut clients, window).await;
+        }
         turns(&server, &mut clients, 0..TURNS).await;
         let region = Region::new(ALLOCATOR);
         turns(&server, &mut clients, TURNS..2 * TURNS).await;
@@ -51,7 +57,7 @@ async fn deliveries() {
     }
     let per_delivery = (counts[1] - counts[0]) / (TURNS * 100) as f64;
     println!(
-        "allocations: {per_delivery:.4} for each delivery, {:.1} for each turn",
+        "allocations: {per_delivery:.4} for each delivery, {:.1} for each turn, window {window:?}",
         counts[0] / TURNS as f64
     );
     assert!(counts[0] > 0.0, "the allocator counts");
@@ -70,6 +76,17 @@ async fn connect(server: &Server, count: usize) -> Vec<Raw> {
         while client.socket.try_read(&mut buffer).is_ok() {}
     }
     clients
+}
+
+/// Subscribes again, with a window. The clients acknowledge nothing.
+async fn subscribe(clients: &mut [Raw], window: usize) {
+    let mut buffer = [0; 4096];
+    for client in clients {
+        client.text(&format!(r#"{{"type":"subscribe","topic":"{TOPIC}","window":{window}}}"#)).await.unwrap();
+        // The frame `subscribed`.
+        client.socket.readable().await.unwrap();
+        while client.socket.try_read(&mut buffer).is_ok() {}
+    }
 }
 
 /// Publishes one message at a time, which all clients read.

@@ -5,7 +5,31 @@ export type Subscription = string | {
   events?: string[];
   /** The keys that pass. Empty: all, and events without a key. */
   keys?: string[];
+  /**
+   * The maximum number of events that the server sends beyond the last one that the page has handled, 1 to 1,000. The
+   * others wait in the history of the topic, and the server learns what was handled. Default: no limit.
+   *
+   * An event is handled when all of its listeners have returned, and what they gave to `CommsEvent.waitUntil` has
+   * settled. The client acknowledges what was handled at half of the window, and after 200 ms. A topic without history is
+   * refused with the code `no_history`. An event stream has no windows: while one is in use, all events are sent.
+   */
+  window?: number;
 };
+
+/**
+ * An event of the client.
+ *
+ * ```js
+ * events.addEventListener("event", (event) => event.waitUntil(store(event.detail)));
+ * ```
+ */
+export interface CommsEvent<Detail> extends CustomEvent<Detail> {
+  /**
+   * Delays the acknowledgement of this event in a topic with a window until `promise` settles, and of those after it. A
+   * promise that is rejected counts as handled, or the topic would stop. Throws after the event was dispatched.
+   */
+  waitUntil(promise: Promise<unknown>): void;
+}
 
 export interface Options {
   /**
@@ -48,7 +72,7 @@ export interface Options {
   monotonic?: () => number;
   /** A number of at least 0 and below 1. */
   random?: () => number;
-  /** Dispatches `online` and `offline`. */
+  /** Dispatches `online`, `offline`, `pagehide` and `pageshow`. */
   window?: EventTarget | null;
   /** Dispatches `visibilitychange`. */
   document?: (EventTarget & { visibilityState: string }) | null;
@@ -108,20 +132,22 @@ export interface StateDetail {
 }
 
 export interface CommsEventMap {
-  event: CustomEvent<EventDetail>;
-  missed: CustomEvent<MissedDetail>;
+  event: CommsEvent<EventDetail>;
+  missed: CommsEvent<MissedDetail>;
   topic: CustomEvent<TopicDetail>;
   state: CustomEvent<StateDetail>;
 }
 
 /**
  * A client that stays connected until `close`: WebSocket, or server-sent events after two WebSockets that could not be
- * opened. It resumes each topic after a lost connection, also over the other transport.
+ * opened, eight if one was open before on this network. It resumes each topic after a lost connection, also over the
+ * other transport. A page that is left ends its connection, and resumes if the browser restores it from its cache.
  *
  * An event stream cannot be asked whether it is alive: a dead one is noticed when the browser reports an error, or two
  * ping intervals after the last frame if the server sends pings as frames. Its topics change by a new connection. They
  * and the cursor are in its URL, which has at most 7,000 characters: topics whose position does not fit are not resumed
- * (`missed`), and the client fails if the topics alone do not fit. While an event stream is in use, the failure of a
+ * (`missed`, or `unsubscribed` with the reason `too_many_topics` if only the cursor has named them), and the client fails if
+ * the topics alone do not fit. While an event stream is in use, the failure of a
  * WebSocket has no effect on it.
  */
 export class CommsEvents extends EventTarget {
@@ -131,7 +157,7 @@ export class CommsEvents extends EventTarget {
   readonly transport: "ws" | "sse" | null;
   /** The position after the last event that was dispatched, for `Options.cursor` of a later client. */
   readonly cursor: string;
-  /** Subscribes to a topic, or replaces its filter. */
+  /** Subscribes to a topic, or replaces its filter and its window. */
   subscribe(topic: Subscription): void;
   unsubscribe(topic: string): void;
   /** Ends a wait for the next attempt. An open connection is closed unless the server answers within 5 s. */

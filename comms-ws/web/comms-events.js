@@ -19,6 +19,11 @@ const MAX_STREAM_URL = 7000;
 const PACE = { interval: 200, burst: 25 };
 /** The token source is asked for a new token once in this time, until the server accepts a token. */
 const REPLACE_INTERVAL = 300_000;
+/** The time after which the client acknowledges what the page has handled of topics with a window. */
+const ACK_DELAY = 200;
+/** The maximum length of the cursor of an acknowledgement. Servers accept frames of 4 KiB. */
+const MAX_ACK = 3072;
+const MAX_WINDOW = 1000;
 /** A connection of this age was stable: the backoff begins anew. */
 const STABLE = 10_000;
 /** A token is refreshed this long before it expires, or in the last quarter of its time if that is shorter. */
@@ -33,6 +38,8 @@ const MAX_WAIT = 300_000;
 const MAX_TIMER = 2 ** 31 - 1;
 /** The WebSockets that must fail in a row, without a `welcome` before, until the client falls back to SSE. */
 const BLOCKED_AFTER = 2;
+/** As above, for a client that has had a WebSocket: the server is away more often than a network begins to block. */
+const BLOCKED_LATER = 8;
 /**
  * The advice for the close codes after which a new connection would fail in the same way. Before `welcome`, the codes
  * below 4000 are those of a proxy.
@@ -102,12 +109,17 @@ function resumeAt(place, token) {
 }
 
 const hasFilter = ({ events, keys }) => events.length + keys.length > 0;
+/** Whether a frame has to subscribe: the query names topics alone. */
+const needsFrame = (wanted) => hasFilter(wanted) || wanted.window !== undefined;
 
 function subscription(wanted) {
-  const { topic, events = [], keys = [] } = typeof wanted === "string" ? { topic: wanted } : wanted;
+  const { topic, events = [], keys = [], window } = typeof wanted === "string" ? { topic: wanted } : wanted;
   if (typeof topic !== "string" || topic === "") throw new TypeError("a topic is a text that is not empty");
+  if (window !== undefined && !(Number.isInteger(window) && window >= 1 && window <= MAX_WINDOW)) {
+    throw new TypeError(`the window of a topic is a whole number from 1 to ${MAX_WINDOW}`);
+  }
   encode(topic); // throws for a text that is not Unicode
-  return { topic, events: [...events], keys: [...keys] };
+  return { topic, events: [...events], keys: [...keys], window };
 }
 
 function passes({ events, keys }, frame) {
@@ -139,6 +151,10 @@ export class Topics {
   #unavailable = new Set();
   /** The places of the cursor whose topics the last `welcome` left out. */
   #dropped = new Map();
+  /** The windows that the server has confirmed in the current session. An older server has none. */
+  #windows = new Map();
+  /** Whether the current session is an event stream, which has no windows. */
+  #isSse = false;
   /** Changes with each call of `subscribe` and `unsubscribe`. */
   version = 0;
 
@@ -160,7 +176,7 @@ export class Topics {
   }
 
   /**
-   * Returns the query of a connection. The server joins each topic of the cursor without a filter. `isSse`: all topics
+   * Returns the query of a connection. The server joins each topic of the cursor without a filter and a window. `isSse`: all topics
    * are in the query, because frames cannot be sent. Tokens that would make it longer than `limit` are left out from
    * the end: their topics are not resumed, which `welcome` reports as missed.
    */
@@ -168,14 +184,14 @@ export class Topics {
     const token = (topic) => (this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null);
     const granted = [...this.#granted].filter((topic) => !this.#wanted.has(topic) && topic !== this.#own);
     const cursors = [];
-    this.#leftOut.clear();
-    for (const topic of granted.sort()) {
-      const cursor = token(topic);
-      if (cursor === null) continue;
-      if (isSse || [...cursors, encode(cursor)].join(",").length < MAX_CURSOR) cursors.push(encode(cursor));
-      else this.#leftOut.add(topic);
+    const topics = granted.sort().filter((topic) => token(topic) !== null);
+    for (const topic of topics) {
+      const cursor = encode(token(topic));
+      if (!isSse && [...cursors, cursor].join(",").length >= MAX_CURSOR) break;
+      cursors.push(cursor);
     }
-    const wanted = [...this.#wanted.values()].filter((one) => isSse || !hasFilter(one)).map(({ topic }) => topic);
+    const room = cursors.length;
+    const wanted = [...this.#wanted.values()].filter((one) => isSse || !needsFrame(one)).map(({ topic }) => topic);
     const pairs = [];
     let length = cursors.join(",").length;
     this.#asked.clear();
@@ -196,6 +212,7 @@ export class Topics {
       const message = `the URL of the event stream would have more than ${MAX_STREAM_URL} characters: ${advice}`;
       throw new Failure(message, { isFinal: true });
     }
+    this.#leftOut = new Set(topics.slice(Math.min(room, cursors.length)));
     return text();
   }
 
@@ -210,17 +227,21 @@ export class Topics {
     const given = new Set([...topics.map(({ topic }) => topic), ...pending]);
     const items = [];
     this.#own = `session/${session}`;
+    this.#isSse = isSse;
+    this.#windows.clear();
     this.#sparse.clear();
     this.#joined.clear();
     this.#unavailable.clear();
     this.#dropped.clear();
     this.#unwanted = new Set([...this.#unwanted].filter((topic) => given.has(topic)));
-    for (const topic of topics) if (!this.#unwanted.has(topic.topic)) items.push(this.#place(topic));
-    // The server has not seen the tokens of these topics: the client subscribes by name.
-    for (const topic of this.#leftOut) {
+    for (const topic of topics) {
+      // A topic with a window begins with the answer to its frame.
+      if (!this.#unwanted.has(topic.topic) && !this.#wantsWindow(topic.topic)) items.push(this.#place(topic));
+    }
+    // The server has not seen the tokens of these topics: the client subscribes by name, if it can send frames.
+    for (const topic of isSse ? [] : this.#leftOut) {
       if (!given.has(topic) && !this.#wanted.has(topic)) this.#wanted.set(topic, subscription(topic));
     }
-    this.#leftOut.clear();
     const isAddressable = given.has(this.#own);
     for (const topic of [...this.#places.keys()]) {
       if (given.has(topic) || this.#wanted.has(topic)) continue;
@@ -228,17 +249,19 @@ export class Topics {
       this.#places.delete(topic);
       // The topic of an earlier session has ended with that session.
       const isOwn = isAddressable && topic.startsWith("session/");
-      items.push({ kind: "unsubscribed", topic, ...(!isOwn && { reason: "forbidden" }) });
+      const reason = this.#leftOut.has(topic) ? "too_many_topics" : "forbidden";
+      items.push({ kind: "unsubscribed", topic, ...(!isOwn && { reason }) });
     }
+    this.#leftOut.clear();
     this.#granted = given;
     if (isSse) return { items, frames: [] };
     const isJoined = (topic) => given.has(topic) || this.#asked.has(topic);
-    const rest = [...this.#wanted.values()].filter((one) => hasFilter(one) || !isJoined(one.topic));
+    const rest = [...this.#wanted.values()].filter((one) => needsFrame(one) || !isJoined(one.topic));
     const leave = [...this.#unwanted].map((topic) => ({ type: "unsubscribe", topic }));
     return { items, frames: [...leave, ...rest.map((one) => this.#subscribeFrame(one))] };
   }
 
-  #subscribeFrame({ topic, events, keys }) {
+  #subscribeFrame({ topic, events, keys, window }) {
     const cursor = this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null;
     const filter = { ...(events.length && { events }), ...(keys.length && { keys }) };
     return {
@@ -246,6 +269,7 @@ export class Topics {
       topic,
       ...(cursor !== null && { cursor }),
       ...(events.length + keys.length && { filter }),
+      ...(window !== undefined && { window }),
     };
   }
 
@@ -255,7 +279,27 @@ export class Topics {
     this.version += 1;
     this.#unwanted.delete(one.topic);
     this.#wanted.set(one.topic, one);
+    if (this.#wantsWindow(one.topic)) this.#joined.delete(one.topic);
     return this.#subscribeFrame(one);
+  }
+
+  #wantsWindow(topic) {
+    return !this.#isSse && this.#wanted.get(topic)?.window !== undefined;
+  }
+
+  /**
+   * Returns whether frames of `topic` belong to an earlier subscription. The server begins one with a window anew, after
+   * the position of its frame.
+   */
+  #isOutdated(topic) {
+    return this.#wantsWindow(topic) && !this.#joined.has(topic);
+  }
+
+  /** Returns the acknowledgement of all items of `topic` up to now, if the topic has a window. */
+  #ack(topic) {
+    const window = this.#windows.get(topic);
+    const cursor = window ? placeCursor(this.#places.get(topic)) : null;
+    return cursor === null ? null : { topic, window, cursor };
   }
 
   /** Removes a topic. Later events of it are discarded. Returns the frame. */
@@ -272,6 +316,7 @@ export class Topics {
     this.#places.delete(topic);
     this.#unavailable.delete(topic);
     this.#dropped.delete(topic);
+    this.#leftOut.delete(topic);
   }
 
   /** Whether `resubscribe` has topics. */
@@ -303,7 +348,7 @@ export class Topics {
       this.#postpone(detail);
       return [];
     }
-    const isRefusal = code === "forbidden" || code === "too_many_topics";
+    const isRefusal = ["forbidden", "too_many_topics", "no_history"].includes(code);
     if (isRefusal && !this.#wanted.has(detail)) {
       // A topic of the cursor alone. Unless it was pending, `welcome` has shown the refusal.
       if (!this.#places.has(detail)) return [];
@@ -322,9 +367,9 @@ export class Topics {
       case "subscribed":
         return this.#expects(frame.topic) ? [this.#place(frame)] : [];
       case "missed":
-        if (!this.#expects(frame.topic)) return [];
+        if (!this.#expects(frame.topic) || this.#isOutdated(frame.topic)) return [];
         this.#places.set(frame.topic, skipTo(this.#places.get(frame.topic), parseCursor(frame.cursor)));
-        return [{ kind: "missed", topic: frame.topic, reason: frame.reason }];
+        return [{ kind: "missed", topic: frame.topic, reason: frame.reason, ack: this.#ack(frame.topic) }];
       case "unsubscribed":
         // The answer to `unsubscribe` has no reason. The page may have subscribed again since then.
         if (frame.reason) this.#forget(frame.topic);
@@ -344,7 +389,7 @@ export class Topics {
   #event(frame) {
     const { topic, offset } = frame;
     const place = this.#places.get(topic);
-    if (!place) return []; // after `unsubscribe`
+    if (!place || this.#isOutdated(topic)) return []; // after `unsubscribe` or `subscribe`
     const wanted = this.#wanted.get(topic);
     const items = [];
     if (offset !== undefined) {
@@ -356,14 +401,16 @@ export class Topics {
       if (isGap && !isSparse) items.push({ kind: "missed", topic, reason: "gap" });
     }
     // SSE sends a topic without its filter.
-    if (!wanted || passes(wanted, frame)) items.push({ kind: "event", frame });
+    if (!wanted || passes(wanted, frame)) items.push({ kind: "event", frame, ack: this.#ack(topic) });
     return items;
   }
 
   /** Begins, resumes or skips: what the server says about the position of a topic that is subscribed now. */
-  #place({ topic, cursor, recovered, sparse }) {
+  #place({ topic, cursor, recovered, sparse, window }) {
     if (sparse) this.#sparse.add(topic);
     else this.#sparse.delete(topic);
+    if (window) this.#windows.set(topic, window);
+    else this.#windows.delete(topic);
     const token = parseCursor(cursor);
     const before = this.#places.get(topic);
     const resumed = before && recovered === true ? resumeAt(before, token) : null;
@@ -372,11 +419,92 @@ export class Topics {
     const isChange = this.#joined.has(topic) && recovered === undefined;
     this.#joined.add(topic);
     this.#places.set(topic, place);
+    // Two calls of `subscribe` in a row can make the server begin before the position of the client. The window would fill
+    // with events that the client discards and never acknowledges.
+    if (this.#wantsWindow(topic) && token !== null && token.offset < place.reached) {
+      this.#joined.delete(topic);
+      this.#unavailable.add(topic);
+    }
     if (resumed) return { kind: "recovered", topic };
     if (!before || isChange) return { kind: "subscribed", topic };
     const hasEpoch = before.token === null || hasSameEpoch(before, place);
     const reason = token === null ? "no_history" : hasEpoch ? "history" : "epoch";
     return { kind: "missed", topic, reason };
+  }
+}
+
+/** An event of the client. Its listeners can delay the acknowledgement of what it brings. */
+class CommsEvent extends CustomEvent {
+  #isDispatched = false;
+  /** What the listeners wait for. */
+  promises = [];
+
+  /** Handles the event when `promise` settles. Called while the event is dispatched. */
+  waitUntil(promise) {
+    if (this.#isDispatched) throw new Error("waitUntil was called after the event was dispatched");
+    this.promises.push(promise);
+  }
+
+  end() {
+    this.#isDispatched = true;
+  }
+}
+
+/** What the page has handled of the topics with a window, on one connection. */
+class Handled {
+  #connection;
+  /** For each topic, the items that are not acknowledged, in their order. */
+  #topics = new Map();
+  #isPlanned = false;
+
+  constructor(connection) {
+    this.#connection = connection;
+  }
+
+  /** Takes an item, which is handled when `promises` have settled. */
+  add({ topic, window, cursor }, promises) {
+    const open = this.#topics.get(topic) ?? { items: [], handled: 0, cursor: null };
+    this.#topics.set(topic, open);
+    const item = { cursor, isHandled: promises.length === 0 };
+    open.items.push(item);
+    if (item.isHandled) return this.#advance(open, window);
+    Promise.allSettled(promises).then(() => {
+      item.isHandled = true;
+      this.#advance(open, window);
+    });
+  }
+
+  /** An item is acknowledged when all items before it are handled too. */
+  #advance(open, window) {
+    if (this.#connection.isEnded) return;
+    while (open.items[0]?.isHandled) {
+      open.cursor = open.items.shift().cursor;
+      open.handled += 1;
+    }
+    if (open.handled >= Math.ceil(window / 2)) this.#flush();
+    else if (open.handled) this.#later();
+  }
+
+  #later() {
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    this.#connection.timer(ACK_DELAY, () => {
+      this.#isPlanned = false;
+      this.#flush();
+    });
+  }
+
+  /** Acknowledges. While other frames wait for their turn, this one does as well, and covers more then. */
+  #flush() {
+    if (this.#connection.hasUnsent) return this.#later();
+    const cursors = [];
+    for (const open of [...this.#topics.values()].filter(({ handled }) => handled)) {
+      const last = cursors.at(-1);
+      if (last && last.length + open.cursor.length < MAX_ACK) cursors.push(`${cursors.pop()},${open.cursor}`);
+      else cursors.push(open.cursor);
+      open.handled = 0;
+    }
+    for (const cursor of cursors) this.#connection.send({ type: "ack", cursor });
   }
 }
 
@@ -402,8 +530,9 @@ class Connection {
   #expires = Infinity;
   isEnded = false;
   isWelcome = false;
-  /** Whether the token source has returned a token. */
-  hasToken = false;
+  /** Whether the server was asked: the token source has returned a token, or there is none. */
+  isRequested = false;
+  handled = new Handled(this);
 
   constructor(transport, env, on) {
     Object.assign(this, { transport, began: env.monotonic() });
@@ -421,7 +550,7 @@ class Connection {
     try {
       const secret = token ? await token({ refused }) : null;
       if (this.isEnded) return;
-      this.hasToken = token !== null;
+      this.isRequested = true;
       if (this.transport === "ws") this.#openSocket(url, query, secret);
       else await this.#openStream(url, query, secret);
     } catch (error) {
@@ -584,6 +713,11 @@ class Connection {
     if (this.#outgoing.length === 1) this.#flush();
   }
 
+  /** Whether frames wait for their turn. */
+  get hasUnsent() {
+    return this.#outgoing.length > 0;
+  }
+
   #flush() {
     while (this.#outgoing.length && !this.isEnded) {
       const now = this.#env.monotonic();
@@ -688,7 +822,9 @@ export class CommsEvents extends EventTarget {
     this.#env = { ...browser(), ...env };
     this.#topics = new Topics(topics, cursor);
     this.#listen(this.#env.window, "online", () => this.#networkChanged());
-    this.#listen(this.#env.window, "offline", () => this.#offline());
+    this.#listen(this.#env.window, "offline", () => this.#interrupt("the browser is offline"));
+    this.#listen(this.#env.window, "pagehide", () => this.#leave());
+    this.#listen(this.#env.window, "pageshow", ({ persisted }) => persisted && this.reconnect());
     this.#listen(this.#env.document, "visibilitychange", () => {
       if (this.#env.document.visibilityState === "visible") this.reconnect();
     });
@@ -760,14 +896,24 @@ export class CommsEvents extends EventTarget {
   #networkChanged() {
     this.#blocked = 0;
     this.#hadSocket = false;
+    // An attempt on the old network may end only at its time limit.
+    if (!this.#current) this.#interrupt("the network has changed");
     if (this.#current?.transport === "sse") return this.#attempt("ws");
     this.reconnect();
   }
 
-  #offline() {
-    const failure = () => new Failure("the browser is offline");
-    this.#opening?.end(failure());
-    this.#current?.end(failure());
+  /** In the back/forward cache, the page would keep its session on the server. The next attempt follows when it is restored. */
+  #leave() {
+    this.#interrupt("the page was left");
+    this.#cancel();
+  }
+
+  #interrupt(reason) {
+    const failure = new Failure(reason);
+    const blocked = this.#blocked;
+    this.#opening?.end(failure);
+    this.#current?.end(failure);
+    this.#blocked = blocked; // an attempt that was interrupted shows nothing about proxies
   }
 
   #enter(state, detail = {}) {
@@ -775,8 +921,12 @@ export class CommsEvents extends EventTarget {
     this.#dispatch("state", { state, transport: this.transport, ...detail });
   }
 
+  /** Returns what the listeners wait for. */
   #dispatch(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    const event = new CommsEvent(type, { detail });
+    this.dispatchEvent(event);
+    event.end();
+    return event.promises;
   }
 
   #plan(wait) {
@@ -795,7 +945,7 @@ export class CommsEvents extends EventTarget {
   }
 
   #choose() {
-    const isBlocked = !this.#hadSocket && this.#blocked >= BLOCKED_AFTER;
+    const isBlocked = this.#blocked >= (this.#hadSocket ? BLOCKED_LATER : BLOCKED_AFTER);
     return (isBlocked && this.#env.EventSource) || !this.#env.WebSocket ? "sse" : "ws";
   }
 
@@ -849,7 +999,7 @@ export class CommsEvents extends EventTarget {
     this.#refused = false;
     this.#replaced = -Infinity;
     this.#blocked = isSse ? BLOCKED_AFTER : 0;
-    this.#hadSocket ||= !isSse;
+    this.#hadSocket = !isSse;
     old?.close();
     this.#cancel();
     this.#env.clearTimeout(this.#resubscribeTimer);
@@ -895,13 +1045,16 @@ export class CommsEvents extends EventTarget {
   }
 
   #emit(items) {
-    for (const { kind, frame, ...detail } of items) {
+    const connection = this.#current;
+    for (const { kind, frame, ack, ...detail } of items) {
       if (this.#isEnded) return; // a listener has closed the client
+      let promises = [];
       if (kind === "event") {
         const { topic, offset, id, event, time, key, traceparent, data } = frame;
-        this.#dispatch("event", { topic, offset, id, event, time, key, traceparent, data });
-      } else if (kind === "missed") this.#dispatch("missed", detail);
+        promises = this.#dispatch("event", { topic, offset, id, event, time, key, traceparent, data });
+      } else if (kind === "missed") promises = this.#dispatch("missed", detail);
       else this.#dispatch("topic", { change: kind, ...detail });
+      if (ack) connection?.handled.add(ack, promises);
     }
   }
 
@@ -925,7 +1078,8 @@ export class CommsEvents extends EventTarget {
   }
 
   /** Counts the WebSockets that a proxy may have blocked. A code of the application proves that none did. */
-  #notOpened({ transport }, { code }) {
+  #notOpened({ transport, isRequested }, { code }) {
+    if (!isRequested) return;
     if (transport === "sse") this.#blocked = 1; // the server is away: a WebSocket next
     else this.#blocked = code >= 4000 ? 0 : this.#blocked + 1;
   }
@@ -935,8 +1089,8 @@ export class CommsEvents extends EventTarget {
    * clients together would overload the token source. A browser does not show that a WebSocket was refused with 401.
    * After `BLOCKED_AFTER` of these, the ticket of an event stream shows it, and without one the token is suspected.
    */
-  #judgeToken({ transport, refused, hasToken, isWelcome }, { code }) {
-    if (!hasToken) return; // the token source has failed: what it should know has not changed
+  #judgeToken({ transport, refused, isRequested, isWelcome }, { code }) {
+    if (!isRequested) return; // the token source has failed: what it should know has not changed
     const now = this.#env.monotonic();
     if (refused && !isWelcome) this.#replaced = now;
     const isUnclear = transport === "ws" && !isWelcome && code === 1006;

@@ -100,6 +100,8 @@ pub const WS_REFUSED: &str = "comms_ws_refused_total";
 pub const WS_JOINING: &str = "comms_ws_joining_topics";
 /// Gauge, bytes: bytes in the queues of all sockets.
 pub const WS_QUEUED_BYTES: &str = "comms_ws_queued_bytes";
+/// Gauge: subscriptions whose window is full, and which wait for an acknowledgement of their client.
+pub const WS_FULL_WINDOWS: &str = "comms_ws_full_windows";
 /// Histogram, seconds: calls through a policy, by `name` and `outcome`.
 pub const CALL_DURATION: &str = "comms_call_duration_seconds";
 /// Counter: attempts of a call after the first one, by `name`.

@@ -107,6 +107,7 @@ pub const METRICS: &[Metric] = &[
         unit: Unit::Bytes,
         description: "Bytes in the queues of all sockets",
     },
+    gauge(WS_FULL_WINDOWS, "Subscriptions whose window is full"),
     seconds(CALL_DURATION, "Duration of calls through a policy, all attempts together"),
     counter(CALL_RETRIES, "Attempts of a call after the first one"),
     counter(CALL_RETRIES_DENIED, "Retries that were due and that a policy did not make"),

@@ -20,7 +20,8 @@ pub(super) fn cursor(data: &[u8]) {
     }
 }
 
-fn key(byte: u8) -> CursorKey {
+/// Returns a key, that of the cursors in the seeds for 7.
+pub(super) fn key(byte: u8) -> CursorKey {
     CursorKey::new(&[byte; 32]).expect("a key of 32 bytes")
 }
 

@@ -8,6 +8,8 @@ use futures::FutureExt;
 use serde_json::Value;
 use tokio::runtime::{self, Runtime};
 
+use super::cursor::key;
+
 /// The maximum number of topics of a session.
 const MAX_TOPICS: usize = 3;
 /// The longest frame.
@@ -40,23 +42,23 @@ pub(super) fn client_frame(data: &[u8]) {
 }
 
 thread_local! {
-    static HUB: (Runtime, Hub) = {
-        let config = HubConfig::default()
-            .max_topics(MAX_TOPICS)
-            .max_client_frame(MAX_FRAME)
-            .client_frames_per_second(1_000);
-        // The time stands still.
-        let hub = Hub::new(config, Clock::manual(Duration::from_secs(1_700_000_000))).expect("a valid configuration");
-        (runtime::Builder::new_current_thread().build().expect("a runtime"), hub)
-    };
+    static RUNTIME: Runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
 }
 
 /// The first line is the cursor of a session, and each further line a frame of its client.
 pub(super) fn session(data: &[u8]) {
-    HUB.with(|(runtime, hub)| runtime.block_on(run(hub, &String::from_utf8_lossy(data))));
+    RUNTIME.with(|runtime| runtime.block_on(run(&String::from_utf8_lossy(data))));
 }
 
-async fn run(hub: &Hub, text: &str) {
+/// Runs a session on a hub of its own, so that a result does not depend on the inputs before.
+async fn run(text: &str) {
+    let config = HubConfig::default()
+        .max_topics(MAX_TOPICS)
+        .max_client_frame(MAX_FRAME)
+        .client_frames_per_second(1_000);
+    // The time stands still.
+    let clock = Clock::manual(Duration::from_secs(1_700_000_000));
+    let hub = Hub::builder(config, clock).cursor_keys([key(7)]).build().expect("a valid configuration");
     let mut lines = text.split('\n');
     let session = Session::new("ann", vec!["user/ann".into()]).allow(|topic| topic.starts_with("open/"));
     let mut link = hub.open(session, Encoding::Json, lines.next()).expect("a session");
@@ -74,6 +76,7 @@ async fn run(hub: &Hub, text: &str) {
     settle().await;
     let stats = hub.stats();
     assert_eq!((stats.sessions, stats.topics, stats.queued_bytes, stats.held_bytes), (0, 0, 0, 0));
+    hub.drain(Duration::from_secs(1)).await;
 }
 
 /// Lets the tasks of the hub run.

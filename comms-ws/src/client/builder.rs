@@ -14,6 +14,7 @@ use super::{
     Client, Events,
     connect::{Target, TokenSource},
     cursor,
+    handled::Handled,
     next::Next,
     queue,
     run::Driver,
@@ -175,6 +176,7 @@ impl Builder {
         });
         let (sender, receiver) = queue::bounded(self.queue_items, self.queue_bytes);
         let (commands, received) = mpsc::channel(COMMANDS);
+        let handled = Arc::new(Handled::default());
         let driver = Driver {
             next: Next::after(Duration::ZERO, &self.clock),
             target,
@@ -188,9 +190,11 @@ impl Builder {
             session: None,
             resubscribe: None,
             resubscribed: 0,
+            handled: handled.clone(),
+            acknowledge: None,
         };
         tokio::spawn(driver.run());
-        Ok((Client { commands }, Events::new(receiver, places)))
+        Ok((Client { commands }, Events::new(receiver, places, handled)))
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -252,6 +256,8 @@ mod tests {
             builder().max_attempts(0),
             builder().connect_timeout(Duration::ZERO),
             builder().topic(""),
+            builder().topic(Subscription::new("a").window(0)),
+            builder().topic(Subscription::new("a").window(1_001)),
             builder().cursor("a:b"),
         ] {
             assert_eq!(bad.connect().unwrap_err().kind, ErrorKind::Invalid);

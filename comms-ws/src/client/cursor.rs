@@ -31,6 +31,11 @@ impl Token {
         let (_, epoch, offset) = parts(text).ok_or_else(malformed)?;
         Ok(Self { text: text.to_owned(), epoch, offset })
     }
+
+    /// Returns the signed offset.
+    pub(super) const fn offset(&self) -> u64 {
+        self.offset
+    }
 }
 
 fn parts(text: &str) -> Option<(&str, u64, u64)> {

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,6 +13,7 @@ use futures_util::{Stream, StreamExt};
 
 use super::{
     cursor::Place,
+    handled::{Handled, Window},
     item::Item,
     queue::{Entry, Receiver},
 };
@@ -24,15 +26,19 @@ use super::{
 pub struct Events {
     queue: Receiver,
     places: HashMap<String, Place>,
+    handled: Arc<Handled>,
+    /// The topic and the window of the last item, until the application asks for the next one.
+    last: Option<(String, Window)>,
 }
 
 impl Events {
-    pub(super) const fn new(queue: Receiver, places: HashMap<String, Place>) -> Self {
-        Self { queue, places }
+    pub(super) const fn new(queue: Receiver, places: HashMap<String, Place>, handled: Arc<Handled>) -> Self {
+        Self { queue, places, handled, last: None }
     }
 
     /// Returns the next item, or `None` after the client was closed or the error was returned. Cancel-safe: a dropped
-    /// future has taken no item.
+    /// future has taken no item. In a topic with a window, the call acknowledges the item before
+    /// ([`Subscription::window`](super::Subscription::window)).
     ///
     /// # Errors
     /// The error ends the client, and describes what to change:
@@ -60,7 +66,16 @@ impl Events {
         tokens.join(",")
     }
 
+    /// Notes that the application has handled the last item.
+    fn handled_last(&mut self) {
+        let Some((topic, window)) = self.last.take() else { return };
+        if let Some(place) = self.places.get(&topic) {
+            self.handled.note(&topic, place, window);
+        }
+    }
+
     fn moved(&mut self, entry: &Entry) {
+        self.last = entry.window.and_then(|window| Some((entry.item.topic()?.to_owned(), window)));
         match (&entry.item, &entry.place) {
             (Item::Event(event), _) => {
                 if let (Some(place), Some(offset)) = (self.places.get_mut(&event.topic), event.offset) {
@@ -85,6 +100,7 @@ impl Stream for Events {
     type Item = Result<Item, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.handled_last();
         let entry = match std::task::ready!(self.queue.poll(cx)) {
             Some(Ok(entry)) => entry,
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),

@@ -74,6 +74,8 @@ pub(super) struct TopicFrame {
     /// Whether the offsets of the topic have gaps by design, because the server filters or conflates it.
     #[serde(default)]
     pub(super) sparse: bool,
+    /// The window of the subscription. Absent: there is none, or the server is older than windows.
+    pub(super) window: Option<usize>,
     pub(super) reason: Option<String>,
 }
 
@@ -148,9 +150,14 @@ pub(super) enum ClientFrame<'a> {
         cursor: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         filter: Option<&'a Filter>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window: Option<usize>,
     },
     Unsubscribe {
         topic: &'a str,
+    },
+    Ack {
+        cursor: &'a str,
     },
 }
 

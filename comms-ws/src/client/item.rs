@@ -64,6 +64,16 @@ pub enum Item {
     },
 }
 
+impl Item {
+    /// Returns the topic of an event or a loss.
+    pub(super) fn topic(&self) -> Option<&str> {
+        match self {
+            Self::Event(Event { topic, .. }) | Self::Missed { topic, .. } => Some(topic),
+            _ => None,
+        }
+    }
+}
+
 /// An event of a topic.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -44,6 +44,8 @@
 //!   only then closes the old connection.
 //! - The token is refreshed on the open connection before it expires. A token that the server refuses is replaced by a
 //!   new one.
+//! - A topic with a window ([`Subscription::window`]) is acknowledged by the client itself. An item is handled when the
+//!   application asks for the next one.
 //! - The queue is bounded in items and bytes. A connection is given up if no frame arrives within a ping interval
 //!   after a ping, which the client sends after an interval without a frame.
 //!
@@ -58,6 +60,7 @@ mod cursor;
 mod events;
 mod failure;
 mod frame;
+mod handled;
 mod io;
 mod item;
 mod next;
@@ -92,7 +95,7 @@ impl Client {
         Builder::new(url.into())
     }
 
-    /// Subscribes to a topic, or replaces its filter. [`Item::Subscribed`], [`Item::Recovered`] or [`Item::Refused`]
+    /// Subscribes to a topic, or replaces its filter and its window. [`Item::Subscribed`], [`Item::Recovered`] or [`Item::Refused`]
     /// follows. The client subscribes again when it reconnects.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use comms_core::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{cursor::Place, item::Item};
+use super::{cursor::Place, handled::Window, item::Item};
 
 /// The bytes that an item without content counts as.
 const SMALL: usize = 64;
@@ -16,15 +16,17 @@ pub(super) struct Entry {
     /// The new position of the item's topic. An event has none: its offset is the position.
     pub(super) place: Option<Place>,
     pub(super) bytes: usize,
+    /// The window that the item counts in. `None`: the client does not acknowledge it.
+    pub(super) window: Option<Window>,
 }
 
 impl Entry {
     pub(super) const fn new(item: Item) -> Self {
-        Self { item, place: None, bytes: SMALL }
+        Self { item, place: None, bytes: SMALL, window: None }
     }
 
     pub(super) const fn at(item: Item, place: Place) -> Self {
-        Self { item, place: Some(place), bytes: SMALL }
+        Self { item, place: Some(place), bytes: SMALL, window: None }
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
 
     fn entries(lens: &[usize]) -> VecDeque<Entry> {
         let item = || Item::Connected { session: String::new() };
-        lens.iter().map(|bytes| Entry { item: item(), place: None, bytes: *bytes }).collect()
+        lens.iter().map(|bytes| Entry { item: item(), place: None, bytes: *bytes, window: None }).collect()
     }
 
     /// Returns how many items fit into the queue before it is full.

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use super::{
     connect::{Connection, Target, open},
     failure::Failure,
-    frame::ServerFrame,
+    frame::{ClientFrame, ServerFrame},
+    handled::{DELAY, Handled},
     item::Item,
     next::{Next, Ready},
     queue::{Entry, Sender},
@@ -50,12 +51,17 @@ pub(super) struct Driver {
     pub(super) resubscribe: Option<Pin<Box<Sleep>>>,
     /// The times that these topics were subscribed again, since a topic was subscribed.
     pub(super) resubscribed: u32,
+    pub(super) handled: Arc<Handled>,
+    /// Resolves when what was handled is acknowledged.
+    pub(super) acknowledge: Option<Pin<Box<Sleep>>>,
 }
 
 enum Step {
     Command(Command),
     Next(Ready),
     Resubscribe,
+    Handled,
+    Acknowledge,
     Session(Signal),
 }
 
@@ -86,6 +92,8 @@ impl Driver {
                 () = self.queue.send(&mut self.pending), if !is_flushed => continue,
                 ready = self.next.ready(), if is_flushed => Step::Next(ready),
                 () = due(&mut self.resubscribe) => Step::Resubscribe,
+                () = self.handled.changed() => Step::Handled,
+                () = due(&mut self.acknowledge) => Step::Acknowledge,
                 signal = signal(&mut self.session, is_flushed) => Step::Session(signal),
             };
             match step {
@@ -97,6 +105,10 @@ impl Driver {
                 Step::Next(Ready::Opened(Ok(connection))) => self.opened(connection)?,
                 Step::Next(Ready::Opened(Err(failure))) => self.failed(failure)?,
                 Step::Resubscribe => self.resubscribe(),
+                Step::Handled if self.handled.is_due() => self.acknowledge(),
+                Step::Handled if self.acknowledge.is_none() => self.acknowledge_later(),
+                Step::Handled => {}
+                Step::Acknowledge => self.acknowledge(),
                 Step::Session(Signal::Frame(text)) => {
                     if let Err(error) = self.frame(&text) {
                         self.ended(Failure::retryable(error))?;
@@ -181,6 +193,22 @@ impl Driver {
         if let Some(session) = &mut self.session {
             self.state.resubscribe().into_iter().for_each(|frame| session.send(frame));
         }
+    }
+
+    /// Acknowledges what was handled. While other frames wait for their turn, this one does as well, and covers more then.
+    fn acknowledge(&mut self) {
+        self.acknowledge = None;
+        let Some(session) = &mut self.session else { return };
+        if session.unsent() > 0 {
+            return self.acknowledge_later();
+        }
+        for cursor in self.handled.take(self.state.session()) {
+            session.send(ClientFrame::Ack { cursor: &cursor }.encode());
+        }
+    }
+
+    fn acknowledge_later(&mut self) {
+        self.acknowledge = Some(Box::pin(self.target.clock.sleep(DELAY)));
     }
 
     /// The open connection has ended.

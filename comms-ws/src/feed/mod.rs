@@ -26,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use crate::{backplane::Position, fanout::Fanout, hub::disconnects::Disconnects, topic::Topic};
+pub(crate) use recent::KeepRecent;
 use repair::repair;
 pub(crate) use state::{Arrival, State};
 

@@ -1,6 +1,8 @@
-//! A bounded list of messages.
+//! A bounded list of messages, and the messages that a topic keeps for sessions that join.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
+
+use super::Feed;
 
 /// The maximum number of messages that are held during a repair, or kept for sessions that join.
 const MAX_MESSAGES: usize = 1_000;
@@ -53,5 +55,21 @@ impl<T> Recent<T> {
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.items.iter().map(|(item, _)| item)
+    }
+}
+
+/// Keeps the recent messages of a topic while it lives.
+pub(crate) struct KeepRecent(Arc<Feed>);
+
+impl KeepRecent {
+    pub(crate) fn new(feed: &Arc<Feed>) -> Self {
+        feed.lock().begin_join();
+        Self(feed.clone())
+    }
+}
+
+impl Drop for KeepRecent {
+    fn drop(&mut self) {
+        self.0.lock().end_join();
     }
 }

@@ -187,11 +187,11 @@ impl State {
     }
 
     /// Keeps the messages from now on, until [`end_join`](Self::end_join).
-    pub(crate) fn begin_join(&mut self) {
+    pub(super) fn begin_join(&mut self) {
         self.joining += 1;
     }
 
-    pub(crate) fn end_join(&mut self) {
+    pub(super) fn end_join(&mut self) {
         self.joining -= 1;
         if self.joining == 0 {
             self.recent.clear();

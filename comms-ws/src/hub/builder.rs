@@ -15,7 +15,7 @@ use crate::{
     config::HubConfig,
     cursor::CursorKey,
     environment::Environment,
-    session::{Authenticate, Session},
+    session::{Acknowledgement, Authenticate, Report, Session},
     socket::{BareSocket, TakeSocket},
 };
 
@@ -47,12 +47,21 @@ pub struct HubBuilder {
     backplane: Option<Arc<dyn Backplane>>,
     authenticate: Option<Arc<dyn Authenticate>>,
     take_socket: TakeSocket,
+    acknowledgements: Option<Box<Report>>,
 }
 
 impl HubBuilder {
     pub(super) fn new(config: HubConfig, clock: Clock) -> Self {
-        // `Err` returns the connection.
-        Self { config, clock, cursor_keys: Vec::new(), backplane: None, authenticate: None, take_socket: Err }
+        // For the sockets, `Err` returns the connection.
+        Self {
+            config,
+            clock,
+            cursor_keys: Vec::new(),
+            backplane: None,
+            authenticate: None,
+            acknowledgements: None,
+            take_socket: Err,
+        }
     }
 
     /// Sets the keys that sign cursors and tickets. The first signs, all verify, so that a key can be replaced: add the
@@ -94,6 +103,41 @@ impl HubBuilder {
         self
     }
 
+    /// Sets a function that is called for each acknowledgement of a client which moves the acknowledged position of its
+    /// session forward. Default none.
+    ///
+    /// Clients acknowledge the topics that they have subscribed to with a window. An acknowledgement is cumulative: it
+    /// covers all events of the topic up to its position that the session was sent. An acknowledgement may be lost with its
+    /// connection, so an application that hears of none cannot conclude that the client has not handled the event.
+    ///
+    /// The function is called on the task of the session, and must not block.
+    ///
+    /// ```
+    /// use std::{collections::HashMap, sync::{Arc, Mutex}};
+    /// use comms_core::{Error, clock::Clock};
+    /// use comms_ws::{Hub, HubConfig, backplane::Position};
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// // What each user has handled. A task that sends e-mails leaves out the events up to this position.
+    /// let handled: Arc<Mutex<HashMap<String, Position>>> = Arc::default();
+    /// let hub = Hub::builder(HubConfig::default(), Clock::system())
+    ///     .acknowledgements({
+    ///         let handled = handled.clone();
+    ///         move |acknowledgement| {
+    ///             let mut handled = handled.lock().unwrap();
+    ///             handled.insert(acknowledgement.principal.to_owned(), acknowledgement.position);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # drop(hub);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn acknowledgements(mut self, report: impl Fn(Acknowledgement<'_>) + Send + Sync + 'static) -> Self {
+        self.acknowledgements = Some(Box::new(report));
+        self
+    }
+
     /// Creates the hub.
     ///
     /// # Errors
@@ -102,7 +146,8 @@ impl HubBuilder {
     ///   keeps nothing, if the backplane serves another hub, or if other processes share it and there is no key of cursors.
     /// - [`ErrorKind::Fatal`](comms_core::ErrorKind::Fatal) if a random key is needed and the system has no random source.
     pub fn build(self) -> Result<Hub, Error> {
-        let Self { config, clock, mut cursor_keys, backplane, authenticate, take_socket } = self;
+        let Self { config, clock, mut cursor_keys, backplane, authenticate, take_socket, acknowledgements } =
+            self;
         let config = config.validated()?;
         let backplane = backplane.unwrap_or_else(|| Arc::new(Memory::new(clock.clone())));
         if cursor_keys.is_empty() && backplane.is_shared() {
@@ -118,7 +163,7 @@ impl HubBuilder {
         let backoff = Backoff::new(Duration::from_millis(75), Duration::from_millis(3_750))?
             .with_jitter(Jitter::Ratio(1.0 / 3.0))?;
         let env = Environment::new(config, clock, cursor_keys);
-        HubState::new(env, backplane, backoff, authenticate, take_socket).map(Hub)
+        HubState::new(env, backplane, backoff, authenticate, take_socket, acknowledgements).map(Hub)
     }
 }
 

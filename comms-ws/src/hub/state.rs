@@ -16,7 +16,7 @@ use crate::{
     environment::Environment,
     fanout::Fanout,
     feed::{Feed, repair, table::Feeds},
-    session::Authenticate,
+    session::{Authenticate, Report},
     socket::TakeSocket,
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct HubState {
     /// The feed of the calls of [`Hub::disconnect`](crate::Hub::disconnect) on other nodes.
     disconnects: Arc<Feed>,
     pub(crate) take_socket: TakeSocket,
+    pub(crate) acknowledgements: Option<Box<Report>>,
 }
 
 impl HubState {
@@ -44,6 +45,7 @@ impl HubState {
         backoff: Backoff,
         authenticate: Option<Arc<dyn Authenticate>>,
         take_socket: TakeSocket,
+        acknowledgements: Option<Box<Report>>,
     ) -> Result<Arc<Self>, Error> {
         let env = Arc::new(env);
         let node = u64::from_be_bytes(env.clock.random());
@@ -59,6 +61,7 @@ impl HubState {
             env,
             authenticate,
             take_socket,
+            acknowledgements,
         });
         let receiver = Arc::downgrade(&state);
         let receiver: Weak<dyn Receiver> = receiver;

@@ -79,6 +79,9 @@ pub(crate) struct JoinedTopic {
     /// Whether the offsets that the client gets have gaps by design: the topic has a filter, or keeps the latest messages alone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) sparse: bool,
+    /// The maximum number of events that are sent and not acknowledged. `None`: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) window: Option<usize>,
 }
 
 impl ServerFrame<'_> {
@@ -124,7 +127,13 @@ mod tests {
 
     #[test]
     fn frames_leave_out_what_is_not_set() {
-        let topic = JoinedTopic { topic: "t".into(), cursor: None, recovered: Some(false), sparse: false };
+        let topic = JoinedTopic {
+            topic: "t".into(),
+            cursor: None,
+            recovered: Some(false),
+            sparse: false,
+            window: None,
+        };
         let text = |frame: ServerFrame<'_>| String::from_utf8(frame.encode().to_vec()).unwrap();
         let subscribed = r#"{"type":"subscribed","topic":"t","recovered":false}"#;
         assert_eq!(text(ServerFrame::Subscribed(&topic)), subscribed);

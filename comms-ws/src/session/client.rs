@@ -1,4 +1,4 @@
-//! The client of a session: its frames, within their rate limit, and its topics.
+//! The client of a session: its frames, within their rate limit.
 
 use std::{
     pin::Pin,
@@ -11,17 +11,16 @@ use tokio::task::AbortHandle;
 use super::{
     authenticate::check,
     grant::Session,
-    join::{Join, Start},
     membership::Membership,
-    permission::{FORBIDDEN, Refused, TOPIC_LIMIT, Wanted, look_up, shown},
+    permission::{FORBIDDEN, Refused, Wanted, look_up},
     rate::Rate,
+    subscriptions::start_of,
     welcome::welcome,
 };
 use crate::{
     close::Close,
     connection::{Connection, Item},
-    cursor::{self, Places},
-    feed::PAGE_BYTES,
+    cursor,
     hub::{registry::Admission, state::HubState},
     protocol::{ClientFrame, End, ServerFrame},
     topic::{Filter, is_reserved},
@@ -32,13 +31,13 @@ const MALFORMED_LIMIT: u32 = 10;
 
 /// The state of the client.
 pub(super) struct Client {
-    hub: Arc<HubState>,
-    connection: Arc<Connection>,
+    pub(super) hub: Arc<HubState>,
+    pub(super) connection: Arc<Connection>,
     /// `None` until the client has authenticated.
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
     /// The topics and the cursor of the request, until the client has authenticated.
     request: Option<Box<(Vec<String>, Option<String>)>>,
-    memberships: Vec<Arc<Membership>>,
+    pub(super) memberships: Vec<Arc<Membership>>,
     /// Joins that wait for the backplane or for their client.
     tasks: Vec<AbortHandle>,
     malformed: u32,
@@ -91,7 +90,7 @@ impl Client {
                 Some(code) => refused.push(Refused { code, topic }),
                 None => {
                     let start = start_of(&places, &topic);
-                    let membership = Membership::enter(&self.hub, &self.connection, &topic);
+                    let membership = Membership::enter(&self.hub, &self.connection, &topic, None);
                     let asked = (!is_granted).then(|| session.clone());
                     joins.push(Wanted { membership: membership.clone(), filter, start, asked });
                     self.memberships.push(membership);
@@ -129,10 +128,11 @@ impl Client {
                 return self.malformed("the session is authenticated: send refresh");
             }
             (ClientFrame::Refresh { token }, _) => self.refresh(token).await,
-            (ClientFrame::Subscribe { topic, cursor, filter }, _) => {
-                self.subscribe(topic, cursor, filter).await;
+            (ClientFrame::Subscribe { topic, cursor, filter, window }, _) => {
+                self.subscribe(topic, cursor, filter, window).await;
             }
             (ClientFrame::Unsubscribe { topic }, _) => self.unsubscribe(&topic, None),
+            (ClientFrame::Ack { cursor }, Some(session)) => self.acknowledge(session, &cursor),
             (ClientFrame::Ping, _) => self.send(&ServerFrame::Pong),
         }
         Ok(())
@@ -186,69 +186,6 @@ impl Client {
         session.with_own_topic(&self.connection.peer.name.to_string())
     }
 
-    async fn subscribe(&mut self, topic: String, cursor: Option<String>, filter: Filter) {
-        let filter = match &self.session {
-            Some(session) => session.narrow(&topic, filter),
-            None => filter,
-        };
-        let current = self.memberships.iter().position(|member| **member.name() == *topic);
-        if let Some(member) = current.and_then(|index| self.memberships.get(index))
-            && member.is_live()
-        {
-            return member.change_filter(filter);
-        }
-        // A join in progress is given up for this one.
-        if let Some(index) = current {
-            self.memberships.swap_remove(index).leave();
-        }
-        let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic).await };
-        if let Some(code) = refusal {
-            return self.send(&ServerFrame::Error { code, detail: shown(&topic) });
-        }
-        let places = cursor
-            .map(|cursor| cursor::read(&self.hub.env.cursor_keys, &cursor, self.hub.env.config.max_topics));
-        let start = start_of(&places.unwrap_or_default(), &topic);
-        let membership = Membership::enter(&self.hub, &self.connection, &topic);
-        self.memberships.push(membership.clone());
-        let hub = self.hub.clone();
-        self.run(async move {
-            let Some(join) = Join::begin(hub, &membership, filter, start, PAGE_BYTES).await else { return };
-            // The topic is left when the client leaves it, and not when this task ends.
-            drop(membership);
-            join.send_subscribed();
-            join.finish().await;
-        });
-    }
-
-    /// Returns the error code if the client may not subscribe to `topic`.
-    async fn refusal(&mut self, topic: &str) -> Option<&'static str> {
-        if let Some(code) = self.unacceptable(topic) {
-            return Some(code);
-        }
-        match &self.session {
-            Some(session) => look_up(&self.hub, session, topic).await.err(),
-            None => Some(FORBIDDEN),
-        }
-    }
-
-    /// Returns the error code if no client may subscribe to `topic`, or this one to no further topic.
-    fn unacceptable(&mut self, topic: &str) -> Option<&'static str> {
-        if topic.is_empty() || topic.len() > TOPIC_LIMIT {
-            return Some("malformed");
-        }
-        if is_reserved(topic) {
-            return Some(FORBIDDEN);
-        }
-        self.memberships.retain(|membership| !membership.member.has_left());
-        (self.memberships.len() >= self.hub.env.config.max_topics).then_some("too_many_topics")
-    }
-
-    fn unsubscribe(&mut self, topic: &str, reason: Option<&'static str>) {
-        // A join in progress has the membership as well, so dropping it would not leave the topic.
-        self.memberships.extract_if(.., |member| **member.name() == *topic).for_each(|member| member.leave());
-        self.send(&ServerFrame::Unsubscribed { topic, reason });
-    }
-
     /// Counts a malformed frame. Sends the error, or closes the session at the limit.
     pub(super) fn malformed(&mut self, detail: &str) -> Result<(), Close> {
         self.malformed += 1;
@@ -259,12 +196,12 @@ impl Client {
         Ok(())
     }
 
-    fn send(&self, frame: &ServerFrame<'_>) {
+    pub(super) fn send(&self, frame: &ServerFrame<'_>) {
         self.connection.send(Item::control(frame));
     }
 
     /// Runs a task of this session. With the backplane in memory it ends at its first poll, and no task is spawned.
-    fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         let mut task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
         if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.tasks.retain(|task| !task.is_finished());
@@ -277,8 +214,4 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.leave_all();
     }
-}
-
-fn start_of(places: &Places, topic: &str) -> Start {
-    places.position(topic).map_or(Start::Now, Start::After)
 }

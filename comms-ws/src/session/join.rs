@@ -4,29 +4,29 @@
 //! reads the history page by page, and looks after each page whether it has reached the last message that the shards
 //! have; under the lock of the feed, so that no message comes between. The feed keeps its last messages while sessions
 //! join, so that a busy topic does not run away from them.
+//!
+//! With a window, the join is not over when the session takes part in the topic: when the window is full, the flusher leaves
+//! the session to the join, which waits for an acknowledgement and goes on from the position reached (`session/window.rs`).
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use comms_core::Error;
 
-use super::membership::{Membership, joined};
+use super::{
+    backlog::QUEUE_WAIT,
+    membership::{Membership, joined},
+};
 use crate::{
     backplane::{History, Position, Retention},
     connection::{Item, Member},
-    feed::{Feed, PAGE_BYTES},
+    feed::{Feed, KeepRecent},
     hub::state::HubState,
-    message::{Batch, Message},
+    message::Message,
     protocol::{JoinedTopic, ServerFrame},
-    shard::Subscriber,
+    shard::{Subscriber, Window},
     topic::Filter,
 };
-
-/// The wait before the queue of a slow client is looked at again.
-const QUEUE_WAIT: Duration = Duration::from_millis(20);
 
 /// Where a session begins in a topic.
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +39,18 @@ pub(super) enum Start {
 
 /// A session on its way into a topic.
 pub(super) struct Join {
-    hub: Arc<HubState>,
-    member: Arc<Member>,
+    pub(super) hub: Arc<HubState>,
+    pub(super) member: Arc<Member>,
     membership: Weak<Membership>,
-    feed: Arc<Feed>,
-    filter: Option<Arc<Filter>>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) filter: Option<Arc<Filter>>,
     /// The position up to which the session has the messages. `None` in a topic without history.
-    reached: Option<Position>,
+    pub(super) reached: Option<Position>,
     /// Messages after `reached` that were read at the beginning.
     page: Vec<(u64, Bytes)>,
     recovered: Option<bool>,
-    _recent: Option<KeepRecent>,
+    pub(super) recent: Option<KeepRecent>,
+    pub(super) window: Option<Arc<Window>>,
 }
 
 impl Join {
@@ -62,27 +63,36 @@ impl Join {
         start: Start,
         page: usize,
     ) -> Option<Self> {
-        let feed = membership.feed.clone();
-        let mut join = Self {
-            filter: (!filter.is_empty()).then(|| Arc::new(filter)),
-            membership: Arc::downgrade(membership),
-            reached: None,
-            page: Vec::new(),
-            recovered: None,
-            _recent: None,
-            hub,
-            member: membership.member.clone(),
-            feed,
-        };
+        let mut join = Self::of(hub, membership);
+        join.filter = (!filter.is_empty()).then(|| Arc::new(filter));
         join.activate().await?;
         if let Some(retention) = join.feed.topic.options.history {
-            join._recent = Some(KeepRecent::new(&join.feed));
+            join.recent = Some(KeepRecent::new(&join.feed));
             join.reached = join.feed.lock().last;
             join.resume(retention, start, page).await?;
         } else if matches!(start, Start::After(_)) {
             join.recovered = Some(false);
         }
+        if let Some(window) = &join.window {
+            window.begin(join.reached);
+        }
         Some(join)
+    }
+
+    /// Creates a join that has done nothing.
+    fn of(hub: Arc<HubState>, membership: &Arc<Membership>) -> Self {
+        Self {
+            hub,
+            member: membership.member.clone(),
+            membership: Arc::downgrade(membership),
+            feed: membership.feed.clone(),
+            filter: None,
+            reached: None,
+            page: Vec::new(),
+            recovered: None,
+            recent: None,
+            window: membership.window().cloned(),
+        }
     }
 
     /// Waits until the backplane delivers the topic. Returns `None` if the session has left it.
@@ -122,6 +132,7 @@ impl Join {
         let has_filter = self.filter.is_some();
         JoinedTopic {
             recovered: self.recovered,
+            window: self.window.as_ref().map(|window| window.size()),
             ..joined(&self.hub, &self.feed.topic, self.reached, has_filter)
         }
     }
@@ -132,16 +143,29 @@ impl Join {
         self.member.send(Item::with_cursors(&ServerFrame::Subscribed(&joined), [&joined]));
     }
 
-    /// Sends what the client has missed, and then lets the session take part in the topic.
+    /// Sends what the client has missed, and then lets the session take part in the topic. With a window, ends with the
+    /// membership.
     pub(super) async fn finish(mut self) {
         let page = std::mem::take(&mut self.page);
         self.send_page(page).await;
-        while self.is_wanted() && !self.try_go_live() {
+        self.catch_up().await;
+        while self.has_left_live().await {
+            self.catch_up().await;
+        }
+    }
+
+    /// Sends the messages after the position reached, until the session takes part in the topic or has left it.
+    async fn catch_up(&mut self) {
+        while self.is_wanted() {
+            self.wait_for_window().await;
+            if self.try_go_live() {
+                return;
+            }
             let (Some(retention), Some(reached)) = (self.feed.topic.options.history, self.reached) else {
                 return;
             };
             self.wait_for_room(0, 0).await;
-            let Some(read) = self.read(retention, reached, PAGE_BYTES).await else { return };
+            let Some(read) = self.read(retention, reached, self.next_page()).await else { return };
             match read.messages {
                 // The feed is about to change its epoch.
                 Some(messages) if messages.is_empty() => self.hub.env.clock.sleep(QUEUE_WAIT).await,
@@ -152,7 +176,7 @@ impl Join {
     }
 
     /// Returns whether the session is open and has not left the topic.
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         self.member.connection.is_open() && !self.member.has_left()
     }
 
@@ -184,78 +208,25 @@ impl Join {
                 if !self.has_room(bytes, recent.len()) {
                     return false;
                 }
+                recent.retain(|message| message.passes(self.filter.as_deref()));
+                // The task of the session alone sends now, so the window has no less room when it counts them.
+                if self.window.as_ref().is_some_and(|window| window.room() < recent.len()) {
+                    return false;
+                }
                 self.send(recent);
-                self.reached = Some(last);
+                self.reach(last);
             }
         }
-        let subscriber = Subscriber::new(self.member.clone(), self.reached, self.filter.clone());
+        if let Some(window) = &self.window {
+            window.go_live();
+        }
+        let (filter, window) = (self.filter.clone(), self.window.clone());
+        let subscriber = Subscriber::new(self.member.clone(), self.reached, filter, window);
         if let Some(shard) = self.hub.fanout.shard_of(self.member.connection.id) {
             shard.subscribe(&self.feed.topic, subscriber);
         }
         membership.set_live();
         true
-    }
-
-    /// Sends messages in parts of at most half the queue, each when the queue has room for it.
-    async fn send_page(&mut self, mut page: Vec<(u64, Bytes)>) {
-        let config = &self.hub.env.config;
-        let (max_bytes, max_frames) = (config.queue_bytes / 2, (config.queue_frames / 2).max(1));
-        while !page.is_empty() {
-            let (mut count, mut bytes) = (0, 0);
-            for (_, body) in page.iter().take(max_frames) {
-                if count > 0 && bytes + body.len() > max_bytes {
-                    break;
-                }
-                (count, bytes) = (count + 1, bytes + body.len());
-            }
-            self.wait_for_room(bytes, count).await;
-            let rest = page.split_off(count);
-            self.send_part(std::mem::replace(&mut page, rest));
-        }
-    }
-
-    fn send_part(&mut self, part: Vec<(u64, Bytes)>) {
-        let Some(reached) = self.reached else { return };
-        let mut messages = Vec::with_capacity(part.len());
-        for (offset, body) in part {
-            let at = Position { offset, ..reached };
-            self.reached = Some(at);
-            // The feed has reported a message that cannot be read.
-            messages.extend(
-                Message::event(self.feed.topic.clone(), Some(at), &body, &self.hub.env.meters).map(Arc::new),
-            );
-        }
-        self.send(messages);
-    }
-
-    fn send(&self, mut messages: Vec<Arc<Message>>) {
-        messages.retain(|message| message.passes(self.filter.as_deref()));
-        if !messages.is_empty() {
-            self.hub.env.meters.delivered(self.member.deliver(&Batch::new(messages)));
-        }
-    }
-
-    /// Notifies the client that the messages up to `position` are lost.
-    fn skip_to(&mut self, position: Position, reason: &'static str) {
-        let (keys, meters) = (&self.hub.env.cursor_keys, &self.hub.env.meters);
-        let notice = Message::missed(self.feed.topic.clone(), Some(position), reason, keys, meters);
-        self.member.send(Item::Message(Arc::new(notice)));
-        self.reached = Some(position);
-    }
-
-    /// Waits while the client has not taken enough of what was sent before.
-    async fn wait_for_room(&self, bytes: usize, frames: usize) {
-        while self.is_wanted() && !self.has_room(bytes, frames) {
-            self.hub.env.clock.sleep(QUEUE_WAIT).await;
-        }
-    }
-
-    /// Returns whether the queue is empty, or takes `bytes` in `frames` and is at most three quarters full then.
-    fn has_room(&self, bytes: usize, frames: usize) -> bool {
-        let ((queued, items), config) = (self.member.connection.queued(), &self.hub.env.config);
-        let fits =
-            queued + bytes <= config.queue_bytes / 4 * 3 && items + frames <= config.queue_frames / 4 * 3;
-        fits || (queued, items) == (0, 0)
     }
 
     async fn read(&self, retention: Retention, since: Position, page: usize) -> Option<History> {
@@ -277,21 +248,5 @@ impl Join {
             attempt = attempt.saturating_add(1);
         }
         None
-    }
-}
-
-/// Keeps the recent messages of a topic while it lives.
-struct KeepRecent(Arc<Feed>);
-
-impl KeepRecent {
-    fn new(feed: &Arc<Feed>) -> Self {
-        feed.lock().begin_join();
-        Self(feed.clone())
-    }
-}
-
-impl Drop for KeepRecent {
-    fn drop(&mut self) {
-        self.0.lock().end_join();
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     hub::state::HubState,
     message::Message,
     protocol::{JoinedTopic, ServerFrame},
+    shard::Window,
     topic::{Filter, Topic},
 };
 
@@ -21,16 +22,23 @@ pub(super) struct Membership {
     hub: Arc<HubState>,
     pub(super) feed: Arc<Feed>,
     pub(super) member: Arc<Member>,
-    /// The session gets the messages of the topic.
+    /// The session gets the messages of the topic. With a window, it may wait for its client now.
     live: AtomicBool,
+    window: Option<Arc<Window>>,
 }
 
 impl Membership {
-    pub(super) fn enter(hub: &Arc<HubState>, connection: &Arc<Connection>, topic: &str) -> Arc<Self> {
+    /// Enters a topic. `window`: the number of events that the session may be sent before its client acknowledges.
+    pub(super) fn enter(
+        hub: &Arc<HubState>,
+        connection: &Arc<Connection>,
+        topic: &str,
+        window: Option<usize>,
+    ) -> Arc<Self> {
         let feed = hub.feeds.enter(topic, || hub.env.config.topics.of(topic));
         hub.env.meters.join_begins();
         let (member, live) = (Member::new(connection), AtomicBool::new(false));
-        Arc::new(Self { hub: hub.clone(), feed, member, live })
+        Arc::new(Self { hub: hub.clone(), feed, member, live, window: window.map(Window::new) })
     }
 
     /// Leaves the topic. No message of it is sent to the session afterwards.
@@ -50,6 +58,10 @@ impl Membership {
             if let Some(shard) = self.hub.fanout.shard_of(connection) {
                 shard.unsubscribe(self.name(), connection);
             }
+        }
+        // Its task ends.
+        if let Some(window) = &self.window {
+            window.close();
         }
         self.hub.feeds.leave(self.name(), &*self.hub.fanout.backplane);
     }
@@ -82,6 +94,11 @@ impl Membership {
         self.live.load(Relaxed)
     }
 
+    /// Returns the window of the subscription, if it has one.
+    pub(super) fn window(&self) -> Option<&Arc<Window>> {
+        self.window.as_ref()
+    }
+
     /// Gives a session that takes part in the topic another filter, and confirms it to the client.
     pub(super) fn change_filter(&self, filter: Filter) {
         let (hub, topic) = (&self.hub, &self.feed.topic);
@@ -107,7 +124,7 @@ pub(super) fn joined(
 ) -> JoinedTopic {
     let cursor = position.map(|position| cursor::token(&hub.env.cursor_keys, &topic.name, position));
     let sparse = topic.options.is_sparse(has_filter);
-    JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse }
+    JoinedTopic { topic: topic.name.as_ref().to_owned(), cursor, recovered: None, sparse, window: None }
 }
 
 impl Drop for Membership {

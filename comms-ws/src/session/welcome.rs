@@ -78,7 +78,7 @@ fn unconfirmed(hub: &HubState, topic: &str, start: Start) -> JoinedTopic {
         Start::After(Some(position)) => Some(cursor::token(&hub.env.cursor_keys, topic, position)),
         Start::After(None) => Some(cursor::unreadable(topic)),
     };
-    JoinedTopic { topic: topic.to_owned(), cursor, recovered: None, sparse: false }
+    JoinedTopic { topic: topic.to_owned(), cursor, recovered: None, sparse: false, window: None }
 }
 
 /// Confirms or refuses a topic that was not ready for the welcome frame, and sends what the client has missed.

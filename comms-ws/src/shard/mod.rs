@@ -6,10 +6,15 @@
 //! the sessions sleep. Messages that arrive meanwhile form the next turn, so that a busy hub makes fewer and larger writes.
 //!
 //! - `subscribers.rs`: the subscribers of a topic in a shard, and what each of them gets.
+//! - `window.rs`: what a session was sent and its client has not acknowledged.
 
 mod subscribers;
+#[cfg(test)]
+mod tests;
+mod window;
 
 pub(crate) use subscribers::Subscriber;
+pub(crate) use window::Window;
 
 use std::{
     collections::HashMap,
@@ -146,6 +151,7 @@ impl Shard {
                 tokio::task::yield_now().await;
             }
         }
+        turn.left.iter().for_each(|window| window.release());
         meters.delivered(delivered);
         self.waiting.fetch_sub(size, Relaxed);
         self.room.notify_waiters();

@@ -8,6 +8,7 @@ use crate::{
     backplane::Position,
     connection::{Connection, Member},
     message::{Batch, Message},
+    shard::Window,
     topic::Filter,
 };
 
@@ -20,6 +21,9 @@ pub(crate) struct Subscriber {
     filter: Option<Arc<Filter>>,
     /// What the subscription, or a change of its filter, has taken from the current turn.
     taken: Option<Taken>,
+    window: Option<Arc<Window>>,
+    /// The task of the subscription sends the messages, until it replaces this subscriber.
+    is_paused: bool,
 }
 
 /// The part of the current turn that was examined before.
@@ -42,6 +46,8 @@ pub(super) struct Subscribers {
 pub(super) struct Turn {
     pub(super) batch: Batch,
     pub(super) members: Vec<(Arc<Member>, Option<Box<Batch>>)>,
+    /// The windows of the subscribers for which this is the last turn.
+    pub(super) left: Vec<Arc<Window>>,
 }
 
 impl Subscribers {
@@ -89,13 +95,18 @@ impl Subscribers {
         self.is_due = false;
         let messages = std::mem::take(&mut self.turn);
         let mut members = Vec::with_capacity(self.by_connection.len());
-        for subscriber in self.by_connection.values_mut() {
-            let partial = subscriber.part_of(&messages);
+        let mut left = Vec::new();
+        for subscriber in self.by_connection.values_mut().filter(|subscriber| !subscriber.is_paused) {
+            let partial = subscriber.share_of(&messages);
+            if let Some(window) = subscriber.window.take_if(|window| window.is_leaving()) {
+                subscriber.is_paused = true;
+                left.push(window);
+            }
             if !partial.as_ref().unwrap_or(&messages).is_empty() {
                 members.push((subscriber.member.clone(), partial.map(|part| Box::new(Batch::new(part)))));
             }
         }
-        Turn { batch: Batch::new(messages), members }
+        Turn { batch: Batch::new(messages), members, left }
     }
 
     pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
@@ -104,8 +115,29 @@ impl Subscribers {
 }
 
 impl Subscriber {
-    pub(crate) fn new(member: Arc<Member>, since: Option<Position>, filter: Option<Arc<Filter>>) -> Self {
-        Self { member, since, filter, taken: None }
+    pub(crate) fn new(
+        member: Arc<Member>,
+        since: Option<Position>,
+        filter: Option<Arc<Filter>>,
+        window: Option<Arc<Window>>,
+    ) -> Self {
+        Self { member, since, filter, taken: None, window, is_paused: false }
+    }
+
+    /// Returns the messages that this subscriber is sent, or `None` if it is sent all: those that it gets, as many of
+    /// them as its window admits.
+    fn share_of(&mut self, messages: &[Arc<Message>]) -> Option<Vec<Arc<Message>>> {
+        let part = self.part_of(messages);
+        let Some(window) = &self.window else { return part };
+        let due = part.as_deref().unwrap_or(messages);
+        let fitting = window.admit(due);
+        if fitting < due.len() {
+            return Some(due[..fitting].to_vec());
+        }
+        if let Some(end) = messages.last().and_then(|last| last.position) {
+            window.reach(end);
+        }
+        part
     }
 
     /// Returns the messages that this subscriber gets, or `None` if it gets all.

@@ -29,7 +29,7 @@ pub(crate) fn accept<B>(
     };
     result.unwrap_or_else(|refusal| {
         hub.env.meters.refused(refusal);
-        problem::response(refusal)
+        problem::response(refusal, parts.version)
     })
 }
 

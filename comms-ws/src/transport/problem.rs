@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use comms_core::context::Context;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, Version, header};
 
 use super::body::Body;
 use crate::refusal::Refusal;
 
 /// Returns problem details (RFC 9457) with the trace id of the current [`Context`].
-pub(super) fn response(refusal: Refusal) -> Response<Body> {
+/// `version` is that of the request.
+pub(super) fn response(refusal: Refusal, version: Version) -> Response<Body> {
     let (status, (code, title, detail)) = (refusal.status(), refusal.text());
     let mut body = serde_json::json!({
         "type": format!("/problems/{code}"), "title": title, "status": status.as_u16(), "detail": detail
@@ -20,6 +21,11 @@ pub(super) fn response(refusal: Refusal) -> Response<Body> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if refusal == Refusal::Draining && version < Version::HTTP_2 {
+        // The next request over this connection would reach the same server, behind a load balancer too. HTTP/2 has no such
+        // header.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if refusal.is_temporary() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }

@@ -1,5 +1,10 @@
 //! The client for browsers against a hub, over both transports.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -44,9 +49,8 @@ async fn publish(State(hub): State<Hub>, body: String) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn npm_node_client_resumes_at_a_hub_over_both_transports() {
-    let hub = Hub::new(HubConfig::default(), Clock::system()).unwrap();
+/// Serves `hub`. Returns its address.
+async fn serve(hub: Hub) -> String {
     let routes = Router::new()
         .route("/v1/events", get(events))
         .route("/v1/events/ticket", post(ticket))
@@ -55,6 +59,12 @@ async fn npm_node_client_resumes_at_a_hub_over_both_transports() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn npm_node_client_resumes_at_a_hub_over_both_transports() {
+    let url = serve(Hub::new(HubConfig::default(), Clock::system()).unwrap()).await;
     let mut command = node();
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/web/test/hub.mjs")).arg(url);
     let printed = tokio::task::spawn_blocking(|| run(command)).await.unwrap();
@@ -78,4 +88,25 @@ async fn npm_node_client_resumes_at_a_hub_over_both_transports() {
     assert_eq!(news, (1..=15).filter(|n| n % 2 == 0).map(event).collect::<Vec<_>>());
     assert_eq!(of("secret"), vec![json!(["refused", null]); 3]);
     assert!(items.iter().all(|item| item[0] != "missed"), "{items:?}");
+}
+
+/// A page that handles events slowly has as many in hand as its window, and the hub learns what it has handled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn npm_node_client_with_a_window_acknowledges_what_it_has_handled() {
+    let last = Arc::new(AtomicU64::new(0));
+    let report = last.clone();
+    let hub = Hub::builder(HubConfig::default(), Clock::system())
+        .acknowledgements(move |acknowledgement| report.store(acknowledgement.position.offset, Relaxed))
+        .build()
+        .unwrap();
+    let url = serve(hub).await;
+    let mut command = node();
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/web/test/window_hub.mjs")).arg(url);
+    let printed = tokio::task::spawn_blocking(|| run(command)).await.unwrap();
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed, json!({"numbers": (1..=12).collect::<Vec<u64>>(), "most": 2}));
+    // The client is closed, and the hub reads what it has sent before.
+    while last.load(Relaxed) < 12 {
+        tokio::task::yield_now().await;
+    }
 }

@@ -94,7 +94,7 @@ impl Running {
     }
 
     /// As [`read_to`](Self::read_to), with the codes or texts of the lost connections.
-    async fn read_with_cuts(&mut self, last: &str) -> (Vec<String>, Vec<String>) {
+    pub(crate) async fn read_with_cuts(&mut self, last: &str) -> (Vec<String>, Vec<String>) {
         let (mut items, mut cuts) = (Vec::new(), Vec::new());
         while items.last().is_none_or(|item| item != last) {
             let item = self.item().await;
@@ -111,7 +111,7 @@ impl Running {
     }
 }
 
-fn all(topic: &str, offsets: impl Iterator<Item = u64>) -> Vec<String> {
+pub(crate) fn all(topic: &str, offsets: impl Iterator<Item = u64>) -> Vec<String> {
     offsets.map(|offset| format!("event {topic} {offset}")).collect()
 }
 

@@ -13,3 +13,4 @@ mod support;
 #[cfg(feature = "client-tls")]
 mod tls;
 mod topics;
+mod window;

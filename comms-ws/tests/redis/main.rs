@@ -21,3 +21,4 @@ mod pause;
 mod random;
 mod server;
 mod shared;
+mod windows;

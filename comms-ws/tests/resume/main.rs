@@ -12,3 +12,4 @@ mod races;
 #[path = "../support/mod.rs"]
 mod support;
 mod transports;
+mod windows;

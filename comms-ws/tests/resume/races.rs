@@ -15,16 +15,16 @@ use tokio::task::{JoinSet, yield_now};
 
 use crate::support::{Client, Ledger, Open, Server, Transport, builder, config, push};
 
-const TOPIC: &str = "public/busy";
+pub(crate) const TOPIC: &str = "public/busy";
 
-async fn server() -> Server {
+pub(crate) async fn server() -> Server {
     let options = TopicOptions::default().history(1_000_000, std::time::Duration::from_secs(600));
     let config = config().topic("public/", options).queue_bytes(64 << 20).queue_frames(1_000_000);
     Server::start(builder(config).build().unwrap()).await
 }
 
 /// Publishes at full speed from several tasks until `stop`. Returns the number of messages of each.
-fn publishers(hub: &Hub, stop: &Arc<AtomicBool>, tasks: u64) -> JoinSet<u64> {
+pub(crate) fn publishers(hub: &Hub, stop: &Arc<AtomicBool>, tasks: u64) -> JoinSet<u64> {
     let mut publishers = JoinSet::new();
     for task in 0..tasks {
         let (hub, stop) = (hub.clone(), stop.clone());

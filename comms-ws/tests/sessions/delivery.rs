@@ -2,6 +2,10 @@
 
 use comms_ws::close;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::support::{Server, millis, push};
 
@@ -152,5 +156,16 @@ async fn a_drain_delivers_queued_frames_closes_sessions_and_refuses_new_ones() {
     }
     let refusal = server.refusal(&[("authorization", "Bearer ann")]).await;
     assert_eq!(refusal, (503, "/problems/draining".into()));
+    // A kept connection would bring the next attempt to this server again.
+    let mut kept = TcpStream::connect(server.address).await.unwrap();
+    let request = "GET /v1/events HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\nauthorization: Bearer ann\r\n\r\n";
+    kept.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    let read = kept.read_to_string(&mut response);
+    tokio::time::timeout(std::time::Duration::from_secs(10), read)
+        .await
+        .expect("the connection ends")
+        .unwrap();
+    assert!(response.starts_with("HTTP/1.1 503"), "{response}");
     server.until_empty().await;
 }

@@ -8,3 +8,4 @@ mod handshake;
 mod limits;
 mod slow;
 mod support;
+mod window;

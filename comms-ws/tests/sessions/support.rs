@@ -66,7 +66,18 @@ impl Server {
         clock: Clock,
         grant: impl Fn(&str) -> Session + Send + Sync + 'static,
     ) -> Self {
-        let hub = Hub::new(config, clock).unwrap();
+        Self::serve(Hub::new(config, clock).unwrap(), grant).await
+    }
+
+    /// Starts a server of `hub`, with the grants of [`start`](Self::start).
+    pub(crate) async fn start_with_hub(hub: Hub) -> Self {
+        let grant = |user: &str| {
+            Session::new(user, vec![format!("user/{user}")]).allow(|topic| topic.starts_with("public/"))
+        };
+        Self::serve(hub, grant).await
+    }
+
+    async fn serve(hub: Hub, grant: impl Fn(&str) -> Session + Send + Sync + 'static) -> Self {
         let app = Arc::new(App { hub: hub.clone(), grant: Box::new(grant) });
         let routes = Router::new().route("/v1/events", get(open)).with_state(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

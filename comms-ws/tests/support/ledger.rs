@@ -55,7 +55,7 @@ impl Ledger {
                 self.errors.push((text("code"), text("detail")));
             }
             "unsubscribed" => drop(self.topics.remove(frame["topic"].as_str().unwrap())),
-            "drain" | "pong" | "refreshed" => {}
+            "drain" | "ping" | "pong" | "refreshed" => {}
             other => panic!("unknown frame {other}"),
         }
     }

@@ -21,6 +21,53 @@ test("the client reconnects at once when the network is back", async (t) => {
   assert.deepEqual(await client.items(1), ["recovered a"]);
 });
 
+test("an attempt on the old network is replaced when the network is back", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server);
+  (await server.peer()).socket.close(4401);
+  await client.retry();
+  const silent = await server.peer();
+  client.page.network("online");
+  await silent.closed;
+  client.clock.advance(0);
+  (await server.peer()).welcome();
+  await client.state("open");
+  // The new token is not requested twice.
+  assert.deepEqual(client.hints, [false, true, false]);
+});
+
+test("a page that is left ends its session, and resumes it when it is restored", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server, { backoff: { base: 30_000 } });
+  const peer = await server.peer();
+  peer.welcome([topic("a:1:0:m")]);
+  await client.items(1);
+  client.page.network("pagehide", { persisted: true });
+  assert.equal(await peer.closed, 1000);
+  assert.match((await client.state("waiting")).error.message, /left/);
+  assert.equal(client.clock.timers, 0);
+  client.page.network("pageshow", { persisted: true });
+  client.clock.advance(0);
+  const next = await server.peer();
+  assert.equal(next.query, "cursor=a:1:0:m");
+  next.welcome([topic("a:1:0:m", { recovered: true })]);
+  assert.deepEqual(await client.items(1), ["recovered a"]);
+});
+
+test("an attempt that is interrupted is not taken for a blocked WebSocket", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server);
+  for (let n = 0; n < 3; n++) {
+    await server.peer();
+    client.page.network("pagehide", { persisted: true });
+    client.page.network("pageshow", { persisted: true });
+    client.clock.advance(0);
+  }
+  (await server.peer()).welcome();
+  await client.state("open");
+  assert.deepEqual(new Set(server.requests), new Set(["ws"]));
+});
+
 test("the client reconnects at once when the page is shown", async (t) => {
   const server = await Server.start(t);
   server.status = 503;

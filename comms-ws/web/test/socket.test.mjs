@@ -296,6 +296,20 @@ test("a token source that fails is asked for a new token again", async (t) => {
   assert.deepEqual(hints, [false, true, true]);
 });
 
+test("a token source that fails is not taken for a blocked WebSocket", async (t) => {
+  const server = await Server.start(t);
+  let calls = 0;
+  const token = async () => {
+    if (++calls <= 2) throw new Error("away");
+    return "t";
+  };
+  const client = new Client(t, server, { token });
+  for (let n = 0; n < 2; n++) await client.retry();
+  (await server.peer()).welcome();
+  await client.state("open");
+  assert.deepEqual(server.requests, ["ws"]);
+});
+
 test("a topic whose permission could not be looked up is subscribed again after a growing wait", async (t) => {
   const server = await Server.start(t);
   const client = new Client(t, server, { topics: ["news"] });

@@ -140,7 +140,8 @@ test("while the server is away, the transports take turns until one is open", as
   assert.deepEqual(server.requests, ["ws", "ws", "ticket", "ws", "ticket", "ws"]);
 });
 
-test("a client that has had a WebSocket stays with it, until the network changes", async (t) => {
+/** Opens a WebSocket, and ends it. Then WebSockets are blocked. */
+async function beginToBlock(t) {
   const server = await Server.start(t);
   const client = new Client(t, server);
   const peer = await server.peer();
@@ -148,9 +149,30 @@ test("a client that has had a WebSocket stays with it, until the network changes
   await client.state("open");
   server.isBlocked = true;
   peer.socket.terminate();
+  return { server, client };
+}
+
+test("a client that has had a WebSocket stays with it for some time", async (t) => {
+  const { server, client } = await beginToBlock(t);
+  for (let n = 0; n < 9; n++) await client.retry();
+  const stream = await server.stream();
+  assert.deepEqual(server.requests, [...Array(9).fill("ws"), "ticket", "sse"]);
+  stream.welcome();
+  await client.state("open");
+  // The network blocks WebSockets: the next stream follows at once.
+  stream.end();
+  await client.retry();
+  await server.stream();
+  assert.deepEqual(server.requests.slice(11), ["ticket", "sse"]);
+});
+
+test("a client that has had a WebSocket stays with it until the network changes", async (t) => {
+  const { server, client } = await beginToBlock(t);
   for (let n = 0; n < 4; n++) await client.retry();
   assert.ok(!server.requests.includes("ticket"), server.requests.join());
   client.page.network("online");
+  assert.match((await client.state("waiting")).error.message, /network has changed/);
+  client.clock.advance(0);
   for (let n = 0; n < 2; n++) await client.retry();
   assert.equal((await server.stream()).query, "ticket=ticket-1");
 });

@@ -225,8 +225,9 @@ export class Page {
   window = new EventTarget();
   document = Object.assign(new EventTarget(), { visibilityState: "visible" });
 
-  network(type) {
-    this.window.dispatchEvent(new Event(type));
+  /** Dispatches `online`, `offline`, `pagehide` or `pageshow`. */
+  network(type, detail = {}) {
+    this.window.dispatchEvent(Object.assign(new Event(type), detail));
   }
 
   show() {

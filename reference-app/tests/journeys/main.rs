@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
+#[path = "../../../comms-ws/tests/chromium/browser.rs"]
+mod browser;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -27,6 +29,7 @@ mod order;
 mod order_saga;
 mod orders_list;
 mod page;
+mod page_in_chromium;
 mod payment_watch;
 mod peer_outage;
 mod poison;

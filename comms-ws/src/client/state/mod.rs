@@ -35,6 +35,10 @@ pub(super) struct State {
     unavailable: BTreeSet<String>,
     /// The places of the cursor whose topics the last `welcome` left out.
     dropped: HashMap<String, Place>,
+    /// The windows that the server has confirmed in the current session. An older server confirms none.
+    windows: HashMap<String, usize>,
+    /// The number of the current session.
+    session: u64,
 }
 
 impl State {
@@ -42,9 +46,23 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        let (unwanted, asked, left_out, own, joined) = Default::default();
-        let (sparse, unavailable, dropped) = Default::default();
-        Self { places, wanted, granted, unwanted, asked, left_out, own, joined, sparse, unavailable, dropped }
+        let (unwanted, asked, left_out, own, joined, sparse, unavailable, dropped, windows, session) =
+            Default::default();
+        Self {
+            places,
+            wanted,
+            granted,
+            unwanted,
+            asked,
+            left_out,
+            own,
+            joined,
+            sparse,
+            unavailable,
+            dropped,
+            windows,
+            session,
+        }
     }
 
     /// Takes the topics of `welcome`. Returns the frames that subscribe to the other wanted topics, and unsubscribe
@@ -60,12 +78,15 @@ impl State {
         let Welcome { session, topics, pending, .. } = welcome;
         let given: HashSet<String> = topics.iter().map(|one| one.topic.clone()).chain(pending).collect();
         self.own = session_topic(&session);
+        self.session += 1;
+        self.windows.clear();
         self.sparse.clear();
         self.joined.clear();
         self.unavailable.clear();
         self.unwanted.retain(|topic| given.contains(topic));
         for topic in topics {
-            if !self.unwanted.contains(&topic.topic) {
+            // A topic with a window begins with the answer to its frame.
+            if !self.unwanted.contains(&topic.topic) && !self.wants_window(&topic.topic) {
                 self.place(topic, out)?;
             }
         }
@@ -85,7 +106,7 @@ impl State {
         }));
         let unsubscribe = self.unwanted.iter().map(|topic| ClientFrame::Unsubscribe { topic }.encode());
         let is_joined = |topic| given.contains(topic) || self.asked.contains(topic);
-        let rest = self.wanted.values().filter(|one| one.has_filter() || !is_joined(&one.topic));
+        let rest = self.wanted.values().filter(|one| one.needs_frame() || !is_joined(&one.topic));
         let frames = unsubscribe.chain(rest.map(|one| self.subscribe_frame(one))).collect();
         self.granted = given;
         Ok(frames)
@@ -99,6 +120,9 @@ impl State {
     pub(super) fn subscribe(&mut self, wanted: Subscription) -> String {
         let frame = self.subscribe_frame(&wanted);
         self.unwanted.remove(&wanted.topic);
+        if wanted.window.is_some() {
+            self.joined.remove(&wanted.topic);
+        }
         self.wanted.insert(wanted.topic.clone(), wanted);
         frame
     }
@@ -118,6 +142,7 @@ impl State {
         self.places.remove(topic);
         self.unavailable.remove(topic);
         self.dropped.remove(topic);
+        self.left_out.remove(topic);
     }
 
     /// Takes a frame about a topic; others have no effect. `bytes` is the length of the frame.
@@ -143,7 +168,7 @@ impl State {
             }
             ServerFrame::Error { code, detail } if code == "unavailable" => self.postpone(detail),
             ServerFrame::Error { code, detail } => {
-                let is_refusal = matches!(code.as_str(), "forbidden" | "too_many_topics");
+                let is_refusal = matches!(code.as_str(), "forbidden" | "too_many_topics" | "no_history");
                 if is_refusal && !self.wanted.contains_key(&detail) {
                     // A topic of the cursor alone. Unless it was pending, `welcome` has shown the refusal.
                     if self.places.contains_key(&detail) {
@@ -169,6 +194,10 @@ impl State {
     }
 
     fn event(&mut self, event: EventFrame, bytes: usize, out: &mut VecDeque<Entry>) {
+        if self.is_outdated(&event.topic) {
+            return;
+        }
+        let window = self.window(&event.topic);
         // An event after `unsubscribe`.
         let Some(place) = self.places.get_mut(&event.topic) else { return };
         if let Some(offset) = event.offset {
@@ -183,27 +212,36 @@ impl State {
                 out.push_back(Entry::new(Item::Missed { topic, reason }));
             }
         }
-        out.push_back(Entry { item: Item::Event(event.into()), place: None, bytes });
+        out.push_back(Entry { item: Item::Event(event.into()), place: None, bytes, window });
     }
 
     fn missed(&mut self, missed: TopicFrame, out: &mut VecDeque<Entry>) -> Result<(), Error> {
         let TopicFrame { topic, cursor, reason, .. } = missed;
+        if self.is_outdated(&topic) {
+            return Ok(());
+        }
+        let window = self.window(&topic);
         let before = self.places.remove(&topic).unwrap_or_default();
         let place = before.skipped_to(parse(cursor)?);
         self.places.insert(topic.clone(), place.clone());
         let reason = reason.as_deref().map_or(MissedReason::Other, MissedReason::parse);
-        out.push_back(Entry::at(Item::Missed { topic, reason }, place));
+        out.push_back(Entry { window, ..Entry::at(Item::Missed { topic, reason }, place) });
         Ok(())
     }
 
     /// Begins, resumes or skips: what the server says about the position of a topic that is subscribed now.
     fn place(&mut self, frame: TopicFrame, out: &mut VecDeque<Entry>) -> Result<(), Error> {
-        let TopicFrame { topic, cursor, recovered, sparse, .. } = frame;
+        let TopicFrame { topic, cursor, recovered, sparse, window, .. } = frame;
         match sparse {
             true => self.sparse.insert(topic.clone()),
             false => self.sparse.remove(&topic),
         };
+        match window {
+            Some(size) => self.windows.insert(topic.clone(), size),
+            None => self.windows.remove(&topic),
+        };
         let token = parse(cursor)?;
+        let begin = token.as_ref().map(Token::offset);
         let is_joined = !self.joined.insert(topic.clone());
         let before = self.places.remove(&topic);
         let resumed =
@@ -225,6 +263,7 @@ impl State {
                 (place, Item::Missed { topic: topic.clone(), reason })
             }
         };
+        self.check_begin(&topic, begin, &place);
         self.places.insert(topic, place.clone());
         out.push_back(Entry::at(item, place));
         Ok(())
@@ -237,6 +276,7 @@ fn parse(cursor: Option<String>) -> Result<Option<Token>, Error> {
 
 mod query;
 mod unavailable;
+mod windows;
 
 #[cfg(test)]
 mod tests;

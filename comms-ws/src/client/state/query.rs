@@ -23,8 +23,8 @@ const MAX_CURSOR: usize = 6 * 1024;
 pub(super) const MAX_QUERY: usize = 4 * 1024;
 
 impl State {
-    /// Returns the query of the handshake: the topics without a filter, and the cursor of these and of the granted
-    /// topics. The server joins each topic of the cursor without a filter.
+    /// Returns the query of the handshake: the topics without a filter and a window, and the cursor of these and of the granted
+    /// topics. The server joins each topic of the cursor without either.
     pub(in crate::client) fn query(&mut self) -> String {
         let mut granted: Vec<_> = self
             .granted
@@ -36,15 +36,14 @@ impl State {
         let (mut asked, mut left_out) = (HashSet::new(), HashSet::new());
         for topic in granted {
             let Some(token) = self.token(topic) else { continue };
-            if len + token.len() + 1 > MAX_CURSOR {
-                left_out.insert(topic.clone());
-                continue;
-            }
             len += token.len() + 1;
-            cursor.push(token);
+            match len > MAX_CURSOR {
+                true => drop(left_out.insert(topic.clone())),
+                false => cursor.push(token),
+            }
         }
         self.left_out = left_out;
-        for topic in self.wanted.values().filter(|one| !one.has_filter()).map(|one| &one.topic) {
+        for topic in self.wanted.values().filter(|one| !one.needs_frame()).map(|one| &one.topic) {
             let (pair, token) = (format!("topic={}&", encode(topic)), self.token(topic));
             len += pair.len() + token.as_ref().map_or(0, |token| token.len() + 1);
             if len > MAX_QUERY {

@@ -20,8 +20,9 @@ struct Case {
 #[derive(Deserialize)]
 struct Wanted {
     topic: String,
-    #[serde(flatten)]
-    filter: Filter,
+    window: Option<usize>,
+    events: Option<Vec<String>>,
+    keys: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +41,14 @@ struct Step {
 
 impl From<Wanted> for Subscription {
     fn from(wanted: Wanted) -> Self {
-        Self::new(wanted.topic).filter(wanted.filter)
+        let mut filter = Filter::default();
+        filter.events = wanted.events.unwrap_or_default();
+        filter.keys = wanted.keys.unwrap_or_default();
+        let subscription = Self::new(wanted.topic).filter(filter);
+        match wanted.window {
+            Some(window) => subscription.window(window),
+            None => subscription,
+        }
     }
 }
 
@@ -141,6 +149,8 @@ fn tokens_that_make_the_query_too_long_are_sent_by_frames() {
     let query = state.query();
     assert!(query.len() <= 6 * 1024 + 10 && query.len() > 5 * 1024, "{}", query.len());
     let asked = query.matches(":1:5:m").count();
+    // A topic that the application leaves meanwhile is not subscribed again.
+    state.unsubscribe(&name(98));
     // The server subscribes the last topic by itself.
     let given: Vec<Value> = (0..asked)
         .map(|n| json!({"topic": name(n), "cursor": format!("{}:1:5:m", name(n)), "recovered": true}))
@@ -148,7 +158,7 @@ fn tokens_that_make_the_query_too_long_are_sent_by_frames() {
         .collect();
     let mut out = VecDeque::new();
     let frames = state.receive(&json!({"type": "welcome", "topics": given}), &mut out).unwrap();
-    assert_eq!(asked + frames.len(), 99);
+    assert_eq!(asked + frames.len(), 98);
     assert!(frames.iter().all(|frame| frame.contains(":1:5:m") && frame.len() < 4 * 1024));
     let items: Vec<String> = out.iter().map(|entry| text(&entry.item)).collect();
     assert_eq!(items.iter().filter(|item| item.starts_with("recovered")).count(), asked);

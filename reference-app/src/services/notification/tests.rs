@@ -15,7 +15,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
     task::JoinHandle,
-    time::timeout,
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
@@ -68,8 +67,13 @@ impl Server {
     }
 }
 
+/// Awaits `future` for at most `limit` of the system's clock. Returns `None` at the limit.
+async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    Clock::system().timeout(limit, future).await.ok()
+}
+
 async fn next(client: &mut Client) -> Message {
-    timeout(WAIT, client.next()).await.expect("a frame").expect("a frame").unwrap()
+    within(WAIT, client.next()).await.expect("a frame").expect("a frame").unwrap()
 }
 
 /// Reads until the close frame, and completes the close handshake. Returns the code.
@@ -102,10 +106,10 @@ async fn the_listener_counts_a_session_until_its_socket_is_closed() {
     let client = server.connect().await;
     let mut second = Box::pin(server.connect());
     // The second connection waits in the backlog.
-    assert!(timeout(Duration::from_millis(300), second.as_mut()).await.is_err());
+    assert!(within(Duration::from_millis(300), second.as_mut()).await.is_none());
     assert_eq!(server.hub.disconnect("ann").await.unwrap(), 1);
     assert_eq!(close_code(client).await, comms_ws::close::FORBIDDEN);
-    drop(timeout(WAIT, second).await.expect("the permit of the first connection is released"));
+    drop(within(WAIT, second).await.expect("the permit of the first connection is released"));
 }
 
 #[tokio::test]
@@ -114,6 +118,6 @@ async fn the_shutdown_closes_the_sessions_and_then_the_listener() {
     let client = server.connect().await;
     server.stop.send(()).unwrap();
     assert_eq!(close_code(client).await, comms_ws::close::GOING_AWAY);
-    timeout(WAIT, server.served).await.expect("the listener ends").unwrap().unwrap();
+    within(WAIT, server.served).await.expect("the listener ends").unwrap().unwrap();
     assert_eq!((server.hub.stats().sessions, server.hub.stats().direct_sessions), (0, 0));
 }

@@ -1,0 +1,94 @@
+//! What a joining session has missed, sent as its queue and its window have room.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::join::Join;
+use crate::{
+    backplane::Position,
+    connection::Item,
+    message::{Batch, Message},
+};
+
+/// The wait before the queue of a slow client is looked at again.
+pub(super) const QUEUE_WAIT: Duration = Duration::from_millis(20);
+
+impl Join {
+    /// Sends messages in parts of at most half the queue, each when the queue has room for it.
+    pub(super) async fn send_page(&mut self, mut page: Vec<(u64, Bytes)>) {
+        let config = &self.hub.env.config;
+        let (max_bytes, max_frames) = (config.queue_bytes / 2, (config.queue_frames / 2).max(1));
+        while !page.is_empty() {
+            let (mut count, mut bytes) = (0, 0);
+            for (_, body) in page.iter().take(max_frames) {
+                if count > 0 && bytes + body.len() > max_bytes {
+                    break;
+                }
+                (count, bytes) = (count + 1, bytes + body.len());
+            }
+            self.wait_for_room(bytes, count).await;
+            let rest = page.split_off(count);
+            if !self.send_part(std::mem::replace(&mut page, rest)) {
+                return;
+            }
+        }
+    }
+
+    /// Returns `false` if the window did not admit all. The rest is read again later.
+    fn send_part(&mut self, part: Vec<(u64, Bytes)>) -> bool {
+        let (Some(reached), Some((end, _))) = (self.reached, part.last()) else { return true };
+        let end = Position { offset: *end, ..reached };
+        let (topic, meters) = (&self.feed.topic, &self.hub.env.meters);
+        // The feed has reported a message that cannot be read.
+        let message = |(offset, body): (u64, Bytes)| {
+            Message::event(topic.clone(), Some(Position { offset, ..reached }), &body, meters).ok()
+        };
+        let messages = part.into_iter().filter_map(message);
+        let messages =
+            messages.filter(|message| message.passes(self.filter.as_deref())).map(Arc::new).collect();
+        let is_all = self.send(messages);
+        if is_all {
+            self.reach(end);
+        }
+        is_all
+    }
+
+    /// Sends messages that pass the filter, as many as the window admits. Returns `false` if that is not all.
+    pub(super) fn send(&mut self, mut messages: Vec<Arc<Message>>) -> bool {
+        let count = messages.len();
+        if let Some(window) = &self.window {
+            messages.truncate(window.admit(&messages));
+        }
+        let is_all = messages.len() == count;
+        if let Some(last) = messages.last() {
+            self.reached = last.position;
+            self.hub.env.meters.delivered(self.member.deliver(&Batch::new(messages)));
+        }
+        is_all
+    }
+
+    /// Notifies the client that the messages up to `position` are lost.
+    pub(super) fn skip_to(&mut self, position: Position, reason: &'static str) {
+        let (keys, meters) = (&self.hub.env.cursor_keys, &self.hub.env.meters);
+        let notice = Message::missed(self.feed.topic.clone(), Some(position), reason, keys, meters);
+        // First, because the client may acknowledge the notice at once.
+        self.reach(position);
+        self.member.send(Item::Message(Arc::new(notice)));
+    }
+
+    /// Waits while the client has not taken enough of what was sent before.
+    pub(super) async fn wait_for_room(&self, bytes: usize, frames: usize) {
+        while self.is_wanted() && !self.has_room(bytes, frames) {
+            self.hub.env.clock.sleep(QUEUE_WAIT).await;
+        }
+    }
+
+    /// Returns whether the queue is empty, or takes `bytes` in `frames` and is at most three quarters full then.
+    pub(super) fn has_room(&self, bytes: usize, frames: usize) -> bool {
+        let ((queued, items), config) = (self.member.connection.queued(), &self.hub.env.config);
+        let fits =
+            queued + bytes <= config.queue_bytes / 4 * 3 && items + frames <= config.queue_frames / 4 * 3;
+        fits || (queued, items) == (0, 0)
+    }
+}
