@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comms_core::{clock::Clock, shutdown::Shutdown};
 use comms_ws::{
-    Encoding, Hub, HubConfig, Link, Outgoing, Push, Session, TopicOptions,
+    CursorKey, Encoding, Hub, HubConfig, Link, Outgoing, Push, Session, TopicOptions,
     backplane::{Backplane, Redis, RedisConfig},
 };
 use serde_json::{Value, json};
@@ -21,7 +21,8 @@ fn hub(config: RedisConfig) -> Hub {
     let redis = Redis::new(config, Clock::system()).unwrap();
     let options = TopicOptions::default().history(1_000, Duration::from_secs(600));
     let limits = HubConfig::default().topic("", options).client_frames_per_second(10_000);
-    let hub = Hub::builder(limits, Clock::system()).backplane(redis.clone()).build().unwrap();
+    let hub = Hub::builder(limits, Clock::system()).cursor_keys([CursorKey::random().unwrap()]);
+    let hub = hub.backplane(redis.clone()).build().unwrap();
     let shutdown = Shutdown::new(Clock::system());
     let signal = shutdown.stage("backplane").signal();
     tokio::spawn(async move {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
+mod acknowledgements;
 mod client;
 mod delivery;
 mod handshake;

@@ -1,28 +1,21 @@
 //! Subscriptions with a window, and acknowledgements.
 
-use std::sync::{Arc, Mutex};
-
-use comms_core::clock::Clock;
-use comms_ws::{
-    Hub, HubConfig, Push, TopicOptions,
-    backplane::{Memory, Published},
-    close,
-};
+use comms_ws::{Hub, Push, TopicOptions};
 use serde_json::{Value, json};
 
 use crate::support::{Client, Server, push};
 
-const TOPIC: &str = "public/a";
+pub(crate) const TOPIC: &str = "public/a";
 
 /// A client of one topic with a window.
-struct Reader {
-    client: Client,
+pub(crate) struct Reader {
+    pub(crate) client: Client,
     /// The cursor of the last `subscribed` or `missed`.
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Reader {
-    async fn open(server: &Server, subscribe: Value) -> Self {
+    pub(crate) async fn open(server: &Server, subscribe: Value) -> Self {
         let mut client = server.client("ann").await;
         client.send(subscribe).await;
         let subscribed = client.next().await;
@@ -31,12 +24,12 @@ impl Reader {
         Self { client, token }
     }
 
-    async fn ack(&mut self, offset: u64) {
+    pub(crate) async fn ack(&mut self, offset: u64) {
         self.client.send(json!({"type": "ack", "cursor": format!("{}~{offset}", self.token)})).await;
     }
 
     /// Reads events with the numbers `numbers`.
-    async fn reads(&mut self, numbers: impl IntoIterator<Item = u64>) {
+    pub(crate) async fn reads(&mut self, numbers: impl IntoIterator<Item = u64>) {
         for n in numbers {
             let frame = self.client.next().await;
             assert_eq!(frame["data"]["n"], n, "{frame}");
@@ -44,13 +37,13 @@ impl Reader {
     }
 
     /// Returns whether no frame comes before the answer to a ping. Whether one comes later is not known.
-    async fn has_nothing(&mut self) -> bool {
+    pub(crate) async fn has_nothing(&mut self) -> bool {
         self.client.send(json!({"type": "ping"})).await;
         self.client.next().await["type"] == "pong"
     }
 
     /// Waits for an answer to `frame`, which has the cursor of the position reached.
-    async fn subscribed(&mut self, frame: Value) -> Value {
+    pub(crate) async fn subscribed(&mut self, frame: Value) -> Value {
         self.client.send(frame).await;
         let answer = self.client.next().await;
         assert_eq!(answer["type"], "subscribed", "{answer}");
@@ -59,11 +52,11 @@ impl Reader {
     }
 }
 
-fn subscribe(window: u64) -> Value {
+pub(crate) fn subscribe(window: u64) -> Value {
     json!({"type": "subscribe", "topic": TOPIC, "window": window})
 }
 
-async fn publish(hub: &Hub, numbers: std::ops::RangeInclusive<usize>) {
+pub(crate) async fn publish(hub: &Hub, numbers: std::ops::RangeInclusive<usize>) {
     for n in numbers {
         hub.publish(TOPIC, &push(n, 0)).await.unwrap();
     }
@@ -91,27 +84,6 @@ async fn no_more_events_than_the_window_are_sent_beyond_the_last_acknowledgement
     reader.ack(11).await;
     reader.reads([12]).await;
     assert_eq!(server.hub.stats().queued_bytes, 0, "what waits is in the history");
-}
-
-#[tokio::test]
-async fn an_acknowledgement_without_effect_is_ignored() {
-    let server = Server::start(|_| {}).await;
-    let mut reader = Reader::open(&server, subscribe(2)).await;
-    publish(&server.hub, 1..=4).await;
-    reader.reads(1..=2).await;
-    // Not sent yet, not signed, another topic, and no cursor.
-    reader.ack(3).await;
-    reader.ack(u64::MAX).await;
-    for cursor in ["public/a:0000000000000001:2:AAAA", "public/b:1:2:m~2", "user/ann:1:2:m", "", ":::"] {
-        reader.client.send(json!({"type": "ack", "cursor": cursor})).await;
-    }
-    reader.ack(0).await;
-    assert!(reader.client.receives_nothing().await);
-    reader.ack(1).await;
-    reader.reads([3]).await;
-    reader.ack(1).await;
-    assert!(reader.client.receives_nothing().await);
-    assert!(reader.has_nothing().await);
 }
 
 #[tokio::test]
@@ -157,6 +129,7 @@ async fn a_filter_counts_what_passes() {
 }
 
 /// `subscribe` describes the whole subscription: its cursor, its filter and its window.
+
 #[tokio::test]
 async fn a_second_subscribe_begins_anew_at_its_cursor() {
     let server = Server::start(|_| {}).await;
@@ -200,6 +173,7 @@ async fn a_second_subscribe_begins_anew_at_its_cursor() {
 }
 
 /// A topic that the application has granted is subscribed without a window, and gets one by a frame.
+
 #[tokio::test]
 async fn a_granted_topic_gets_a_window_by_a_frame() {
     let server = Server::start(|_| {}).await;
@@ -246,62 +220,8 @@ async fn a_client_that_acknowledges_too_late_misses_what_the_history_has_lost() 
     reader.reads([23]).await;
 }
 
-/// An acknowledgement names the epoch: that of an old one does not count in the new one, whose offsets begin anew.
-#[tokio::test]
-async fn an_acknowledgement_of_an_old_epoch_does_not_count_in_the_new_one() {
-    let clock = Clock::manual(std::time::Duration::from_secs(1_000));
-    let memory = Memory::new(clock.clone()).max_bytes(64 * 1024);
-    let hub = Hub::builder(HubConfig::default(), clock).backplane(memory).build().unwrap();
-    let server = Server::start_with_hub(hub).await;
-    let mut reader = Reader::open(&server, subscribe(3)).await;
-    publish(&server.hub, 1..=3).await;
-    reader.reads(1..=3).await;
-    let old = reader.token.clone();
-    // The backplane forgets the topic.
-    for n in 0..10 {
-        server.hub.publish("public/other", &push(n, 32 * 1024)).await.unwrap();
-    }
-    publish(&server.hub, 4..=9).await;
-    let missed = reader.client.next().await;
-    assert_eq!(missed["reason"], "epoch", "{missed}");
-    reader.token = missed["cursor"].as_str().unwrap().to_owned();
-    reader.reads(4..=6).await;
-    reader.client.send(json!({"type": "ack", "cursor": format!("{old}~3")})).await;
-    assert!(reader.client.receives_nothing().await);
-    reader.ack(3).await;
-    reader.reads(7..=9).await;
-}
-
-#[tokio::test]
-async fn the_application_learns_what_was_acknowledged() {
-    let reports: Arc<Mutex<Vec<_>>> = Arc::default();
-    let report = reports.clone();
-    let hub = Hub::builder(HubConfig::default(), Clock::system())
-        .acknowledgements(move |acknowledgement| {
-            let (principal, topic) = (acknowledgement.principal.to_owned(), acknowledgement.topic.to_owned());
-            report.lock().unwrap().push((principal, topic, acknowledgement.position));
-        })
-        .build()
-        .unwrap();
-    let server = Server::start_with_hub(hub).await;
-    let mut reader = Reader::open(&server, subscribe(5)).await;
-    let mut positions = Vec::new();
-    for n in 1..=4 {
-        let Published::New(Some(at)) = server.hub.publish(TOPIC, &push(n, 0)).await.unwrap() else {
-            panic!("new")
-        };
-        positions.push(at);
-    }
-    reader.reads(1..=4).await;
-    for offset in [2, 1, 2, 9, 4] {
-        reader.ack(offset).await;
-    }
-    assert!(reader.has_nothing().await);
-    let report = |at| ("ann".to_owned(), TOPIC.to_owned(), at);
-    assert_eq!(*reports.lock().unwrap(), [report(positions[1]), report(positions[3])]);
-}
-
 /// What was not acknowledged comes again, if the cursor lies before it.
+
 #[tokio::test]
 async fn a_client_that_reconnects_begins_a_new_window_at_its_cursor() {
     let server = Server::start(|_| {}).await;
@@ -333,14 +253,4 @@ async fn a_session_that_waits_for_its_client_is_present_and_leaves_without_a_tra
     assert!(server.hub.present_here(TOPIC).is_empty());
     drop(reader);
     server.until_empty().await;
-}
-
-#[tokio::test]
-async fn acknowledgements_count_in_the_rate_of_frames() {
-    let server = Server::start(|config| config.client_frames_per_second = 4).await;
-    let mut reader = Reader::open(&server, subscribe(1)).await;
-    for _ in 0..25 {
-        reader.ack(1).await;
-    }
-    assert_eq!(reader.client.read_to_end().await.1, Some(close::POLICY));
 }

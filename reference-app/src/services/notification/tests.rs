@@ -1,5 +1,7 @@
 //! The hub behind the listener of the process: the sockets of its sessions are taken out of the listener.
 
+#![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
+
 use std::time::Duration;
 
 use axum::{
