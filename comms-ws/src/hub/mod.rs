@@ -10,7 +10,7 @@
 //! A request passes through `crate::transport` (origin, handshake), `registry.rs` (admission within the limits of the
 //! configuration) and `crate::session`. `watch.rs` looks after all sessions: pings, silence, stalled sockets, expiry.
 //!
-//! What concerns the sessions of all nodes: `disconnects.rs` ends those of a user, `presence.rs` reports who is in a topic.
+//! Across nodes: `disconnects.rs` ends the sessions of a principal, `presence.rs` reports the principals of topics.
 
 mod builder;
 pub(crate) mod disconnects;
@@ -141,8 +141,8 @@ impl Hub {
     ///
     /// The sessions of this node end at once, those of other nodes when the message of the backplane arrives. A node that
     /// is cut off from the backplane ends them after the interruption: it reads up to 1,000 calls of the last 10 minutes. A
-    /// node that has missed more, or whose backplane has lost the history, cannot know whose sessions to end: it logs a
-    /// warning, and they go on until their token expires.
+    /// node that has missed more, or whose backplane has lost the history, does not know the principals of the lost calls: it
+    /// logs a warning, and their sessions go on until their token expires.
     ///
     /// A session that begins after the call is not ended by it, also if its token was verified before: the application
     /// refuses the user at the handshake, and calls then. Exceptions are sessions on other nodes that begin before the

@@ -46,7 +46,7 @@ struct State {
     is_reporting: bool,
 }
 
-/// Principals of a topic, who are present for a lifetime, or not if it is zero.
+/// Principals of a topic, which are present for `lifetime`, or absent if it is zero.
 struct Report {
     topic: Arc<str>,
     principals: Vec<Arc<str>>,

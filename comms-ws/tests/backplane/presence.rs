@@ -18,7 +18,7 @@ async fn report(node: &Node, topic: &str, id: u64, principals: &[&str], lifetime
     node.backplane.set_present(topic, id, &principals, lifetime).await.unwrap();
 }
 
-/// Returns who is present, in order. Panics if a principal is listed twice.
+/// Returns the principals that are present, in order. Panics if a principal is listed twice.
 async fn present(node: &Node, topic: &str, max: usize) -> Vec<String> {
     let mut present = node.backplane.present(topic, max).await.unwrap();
     present.sort();

@@ -1,4 +1,4 @@
-//! What the hubs of several nodes know of each other: whose sessions to end, and who is present.
+//! Hubs on one backplane: the end of sessions on all nodes, and presence.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 #![allow(clippy::disallowed_methods, reason = "the limits of waits that fail are in real time")]
 

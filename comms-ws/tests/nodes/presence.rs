@@ -1,4 +1,4 @@
-//! Who is present in a topic on all nodes.
+//! The principals that are present in a topic on all nodes.
 
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ async fn what_changed_while_the_backplane_was_away_is_reported_after() {
 
 /// The node dies while the backplane is away, after a principal has left it.
 #[tokio::test]
-async fn who_leaves_while_the_backplane_is_away_does_not_stay() {
+async fn a_principal_that_leaves_while_the_backplane_is_away_does_not_stay() {
     let (backplane, clock, a, b) = nodes();
     let ann = open(&a, "ann").await;
     until_present(&b, &["ann"]).await;
@@ -153,9 +153,11 @@ async fn entries_that_the_backplane_lost_are_reported_again() {
 
 #[tokio::test]
 async fn a_drain_removes_the_principals_of_its_node_at_once() {
-    let (_, _, a, b) = nodes();
+    let (backplane, _, a, b) = nodes();
     let (mut ann, _ben) = (open(&a, "ann").await, open(&b, "ben").await);
     until_present(&b, &["ann", "ben"]).await;
+    // The drain waits for the answer of the backplane.
+    backplane.set(Faults { is_slow: true, ..Faults::default() });
     let session = tokio::spawn(async move { end(&mut ann).await.code });
     a.drain(30 * SECOND).await;
     assert_eq!(session.await.unwrap(), close::GOING_AWAY);

@@ -1,4 +1,4 @@
-//! Two hubs on one server: whose sessions end, and who is present.
+//! Two hubs on one server: the end of sessions on both, and presence.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
