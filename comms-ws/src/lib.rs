@@ -115,7 +115,7 @@ mod websocket;
 
 /// The source of the ES module `comms-events.js`, the client for browsers, for an application that serves it with its page.
 /// The folder `web` of this crate has it with its types.
-pub const BROWSER_CLIENT: &str = include_str!("../web/comms-events.js");
+pub static BROWSER_CLIENT: &str = include_str!("../web/comms-events.js");
 
 pub use config::{HubConfig, PrincipalLimit};
 pub use credentials::{SUBPROTOCOL, credentials};
