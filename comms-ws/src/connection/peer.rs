@@ -49,6 +49,11 @@ impl Peer {
         self.heard.store(now, Relaxed);
     }
 
+    /// Notes that the session does not read, until [`heard_at`](Self::heard_at): no silence counts meanwhile.
+    pub(crate) fn pause(&self) {
+        self.heard.store(u64::MAX, Relaxed);
+    }
+
     /// Returns for how long the client has sent nothing until `now`.
     pub(crate) fn silence(&self, now: u64) -> Duration {
         Duration::from_millis(now.saturating_sub(self.heard.load(Relaxed)))

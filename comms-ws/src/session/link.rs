@@ -134,7 +134,11 @@ impl Link {
     }
 
     pub(crate) async fn on_text(&mut self, text: &str) -> Result<(), Close> {
-        self.client.on_text(text, &mut self.admission).await
+        // The look-up of a permission may take seconds, in which nobody reads what the client sends.
+        self.connection.peer.pause();
+        let result = self.client.on_text(text, &mut self.admission).await;
+        self.connection.peer.heard_at(self.hub.env.now());
+        result
     }
 
     /// Leaves all topics, so that no further message is queued.

@@ -98,7 +98,9 @@ impl Client {
 
     /// Acknowledges the events up to the positions of `cursor` in the topics with a window, and reports it.
     pub(super) fn acknowledge(&self, session: &Session, cursor: &str) {
-        let places = cursor::read(&self.hub.env.cursor_keys, cursor, self.memberships.len());
+        // Tokens of topics that the client has left do not displace the others.
+        let max = self.hub.env.config.max_topics.max(self.memberships.len());
+        let places = cursor::read(&self.hub.env.cursor_keys, cursor, max);
         for membership in &self.memberships {
             let position = places.position(membership.name()).flatten();
             let (Some(window), Some(position)) = (membership.window(), position) else { continue };

@@ -100,3 +100,22 @@ async fn acknowledgements_count_in_the_rate_of_frames() {
     }
     assert_eq!(reader.client.read_to_end().await.1, Some(close::POLICY));
 }
+
+/// The tokens of topics that the client has left since do not displace those of the others.
+#[tokio::test]
+async fn an_acknowledgement_also_of_topics_that_were_left_counts() {
+    let server = Server::start(|_| {}).await;
+    let mut reader = Reader::open(&server, subscribe(1)).await;
+    for n in 0..4 {
+        let topic = format!("public/left-{n}");
+        reader.client.send(json!({"type": "subscribe", "topic": topic, "window": 1})).await;
+        assert_eq!(reader.client.next().await["type"], "subscribed");
+        reader.client.send(json!({"type": "unsubscribe", "topic": topic})).await;
+        assert_eq!(reader.client.next().await["type"], "unsubscribed");
+    }
+    publish(&server.hub, 1..=2).await;
+    reader.reads([1]).await;
+    let left = (0..4).map(|n| format!("public/left-{n}:1:1:m,")).collect::<String>();
+    reader.client.send(json!({"type": "ack", "cursor": format!("{left}{}~1", reader.token)})).await;
+    reader.reads([2]).await;
+}

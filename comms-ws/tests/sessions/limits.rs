@@ -87,3 +87,23 @@ async fn a_manual_clock_drives_the_limit_of_the_drain() {
     clock.advance(Duration::from_secs(60));
     timeout(Duration::from_secs(5), drain).await.expect("the limit has passed");
 }
+
+/// The client answers every ping, and nobody reads the answers while a permission is looked up.
+#[tokio::test]
+async fn a_look_up_that_takes_longer_than_the_limit_on_silence_closes_no_session() {
+    let grant = |user: &str| {
+        Session::new(user, vec![]).allow_async(|_| async {
+            sleep(millis(1_000)).await;
+            Ok(true)
+        })
+    };
+    let server = Server::start_with_grant(|config| config.ping_interval = millis(200), grant).await;
+    let mut client = server.client("ann").await;
+    for topic in ["public/a", "public/b"] {
+        client.send(serde_json::json!({"type": "subscribe", "topic": topic})).await;
+    }
+    for topic in ["public/a", "public/b"] {
+        let answer = client.next().await;
+        assert_eq!((&answer["type"], &answer["topic"]), (&"subscribed".into(), &topic.into()), "{answer}");
+    }
+}
