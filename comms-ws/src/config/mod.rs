@@ -65,7 +65,8 @@ pub struct HubConfig {
     /// The maximum size of a message of a client, in bytes. Default 4 KiB.
     pub max_client_frame: usize,
     /// The maximum number of frames that a client may send per second, control frames included. A burst may have five
-    /// times as many. Default 10.
+    /// times as many, and so many more as the time allows in which the session has waited for the look-up of a permission or
+    /// the check of a token, and has not read. Default 10.
     pub client_frames_per_second: u32,
     /// The time between two pings, +-10%. A session is closed if no frame arrives for two of these times. Default 25 s,
     /// maximum one day.

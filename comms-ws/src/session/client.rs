@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Waker},
+    time::Instant,
 };
 
 use tokio::task::AbortHandle;
@@ -111,6 +112,11 @@ impl Client {
     pub(super) fn count_frame(&mut self) -> Result<(), Close> {
         let rate = self.hub.env.config.client_frames_per_second;
         if self.rate.admit(rate, self.hub.env.clock.now()) { Ok(()) } else { Err(Close::TOO_MANY) }
+    }
+
+    /// Notes that the session reads again, which it has not done since `paused`.
+    pub(super) fn resume(&mut self, paused: Instant) {
+        self.rate.resume(self.hub.env.config.client_frames_per_second, paused, self.hub.env.clock.now());
     }
 
     /// Handles a message of the client. Returns the close code if the message ends the session.

@@ -79,9 +79,9 @@ impl Session {
     }
 
     /// As [`allow`](Self::allow), for a permission that must be looked up. If the future of `allowed` returns an error, or
-    /// takes longer than 5 seconds, the client gets the error code `unavailable` and asks again later; when a token is
-    /// refreshed, the session stays in a topic whose permission is not known then. Meanwhile no further frame of the client is read, and what its socket did not take
-    /// waits.
+    /// takes longer than 5 seconds, the client gets the error code `unavailable` and asks again later; a topic that the session
+    /// has joined, as when a token is refreshed, stays as it is. Meanwhile no further frame of the client is read, and what its
+    /// socket did not take waits.
     #[must_use]
     pub fn allow_async<F, Fut>(mut self, allowed: F) -> Self
     where
