@@ -1,6 +1,7 @@
 //! The client of a session: its frames, within their rate limit.
 
 use std::{
+    collections::HashSet,
     pin::Pin,
     sync::Arc,
     task::{Context, Waker},
@@ -24,11 +25,15 @@ use crate::{
     cursor,
     hub::{registry::Admission, state::HubState},
     protocol::{ClientFrame, End, ServerFrame},
-    topic::{Filter, is_reserved},
+    topic::Filter,
 };
 
 /// The number of malformed frames at which the session is closed.
 const MALFORMED_LIMIT: u32 = 10;
+
+/// The number of refused topics of a request after which no further topic is joined or answered. The address of a request has
+/// room for thousands of names; the 4 KiB that the clients of this crate use for them have room for fewer than these.
+const MAX_REFUSED: usize = 500;
 
 /// The state of the client.
 pub(super) struct Client {
@@ -74,29 +79,25 @@ impl Client {
         let places =
             cursor.map(|cursor| cursor::read(&self.hub.env.cursor_keys, cursor, max)).unwrap_or_default();
         let resumed = places.topics().filter(|topic| !session.is_of_earlier_session(topic));
-        let more = topics.into_iter().chain(resumed.map(str::to_owned));
-        let mut wanted: Vec<(String, Filter)> = Vec::new();
-        for (topic, filter) in
-            session.topics.iter().cloned().chain(more.map(|topic| (topic, Filter::default())))
-        {
-            if !wanted.iter().any(|(other, _)| *other == topic) {
-                wanted.push((topic, filter));
+        let granted = session.topics.iter().map(|(topic, filter)| (topic.clone(), Some(filter)));
+        let more = topics.into_iter().chain(resumed.map(str::to_owned)).map(|topic| (topic, None));
+        let (mut seen, mut refused, mut joins) = (HashSet::new(), Vec::new(), Vec::new());
+        for (topic, granted) in granted.chain(more) {
+            if !seen.insert(topic.clone()) {
+                continue;
             }
-        }
-        let mut refused = Vec::new();
-        let mut joins = Vec::new();
-        for (topic, filter) in wanted {
-            let is_granted = session.grants(&topic);
-            match self.unacceptable(&topic).filter(|_| !is_granted || is_reserved(&topic)) {
-                Some(code) => refused.push(Refused { code, topic }),
-                None => {
-                    let start = Start::of(&places, &topic);
-                    let membership = Membership::enter(&self.hub, &self.connection, &topic, None);
-                    let asked = (!is_granted).then(|| session.clone());
-                    joins.push(Wanted { membership: membership.clone(), filter, start, asked });
-                    self.memberships.push(membership);
+            if let Some(code) = self.unacceptable(&topic, granted.is_some()) {
+                refused.push(Refused { code, topic });
+                if refused.len() == MAX_REFUSED {
+                    break;
                 }
+                continue;
             }
+            let membership = Membership::enter(&self.hub, &self.connection, &topic, None);
+            let (start, asked) = (Start::of(&places, &topic), granted.is_none().then(|| session.clone()));
+            let filter = granted.map_or_else(Filter::default, |granted| Filter::default().within(granted));
+            joins.push(Wanted { membership: membership.clone(), filter, start, asked });
+            self.memberships.push(membership);
         }
         self.session = Some(session);
         self.run(welcome(self.hub.clone(), self.connection.clone(), joins, refused));

@@ -1,5 +1,7 @@
 //! The topics that a client subscribes to, leaves and acknowledges by frames.
 
+use std::sync::Arc;
+
 use super::{
     acknowledgement::Acknowledgement,
     client::Client,
@@ -29,26 +31,29 @@ impl Client {
         if let Some(code) = self.bad_window(&topic, window) {
             return self.send(&ServerFrame::Error { code, detail: shown(&topic) });
         }
+        // A refused change leaves the subscription as it is, unless its topic is forbidden by now.
+        let refusal = match self.to_filter(&topic, window) {
+            _ if filter.is_too_long() => Some("malformed"),
+            Some(_) => None,
+            None => self.refusal(&topic).await,
+        };
+        match refusal {
+            Some(FORBIDDEN) if self.membership(&topic).is_some() => {
+                return self.unsubscribe(&topic, Some(FORBIDDEN));
+            }
+            Some(code) => return self.send(&ServerFrame::Error { code, detail: shown(&topic) }),
+            None => {}
+        }
         let filter = match &self.session {
             Some(session) => session.narrow(&topic, filter),
             None => filter,
         };
-        let current = self.memberships.iter().position(|member| **member.name() == *topic);
-        if let Some(member) = current.and_then(|index| self.memberships.get(index))
-            && member.is_live()
-            && member.window().is_none()
-            && window.is_none()
-        {
+        // Again, because a join may have ended meanwhile.
+        if let Some(member) = self.to_filter(&topic, window) {
             return member.change_filter(filter);
         }
         // A join in progress, or a subscription with another window, is given up for this one.
-        if let Some(index) = current {
-            self.memberships.swap_remove(index).leave();
-        }
-        let refusal = if filter.is_too_long() { Some("malformed") } else { self.refusal(&topic).await };
-        if let Some(code) = refusal {
-            return self.send(&ServerFrame::Error { code, detail: shown(&topic) });
-        }
+        self.leave(&topic);
         let places = cursor
             .map(|cursor| cursor::read(&self.hub.env.cursor_keys, &cursor, self.hub.env.config.max_topics));
         let start = Start::of(&places.unwrap_or_default(), &topic);
@@ -64,9 +69,21 @@ impl Client {
         });
     }
 
+    /// Returns the membership in `topic` that the session has not left.
+    fn membership(&self, topic: &str) -> Option<&Arc<Membership>> {
+        self.memberships.iter().find(|member| **member.name() == *topic && !member.member.has_left())
+    }
+
+    /// Returns the membership in `topic` if a subscription of the client with `window` changes no more than its filter.
+    fn to_filter(&self, topic: &str, window: Option<usize>) -> Option<&Arc<Membership>> {
+        let membership = self.membership(topic).filter(|_| window.is_none())?;
+        (membership.is_live() && membership.window().is_none()).then_some(membership)
+    }
+
     /// Returns the error code if the client may not subscribe to `topic`.
     async fn refusal(&mut self, topic: &str) -> Option<&'static str> {
-        if let Some(code) = self.unacceptable(topic) {
+        let is_granted = self.session.as_ref().is_some_and(|session| session.grants(topic));
+        if let Some(code) = self.unacceptable(topic, is_granted) {
             return Some(code);
         }
         match &self.session {
@@ -75,16 +92,21 @@ impl Client {
         }
     }
 
-    /// Returns the error code if no client may subscribe to `topic`, or this one to no further topic.
-    pub(super) fn unacceptable(&mut self, topic: &str) -> Option<&'static str> {
-        if topic.is_empty() || topic.len() > TOPIC_LIMIT {
-            return Some("malformed");
-        }
+    /// Returns the error code if no client may subscribe to `topic`, or this one to no further topic. What the application
+    /// grants has no limits.
+    pub(super) fn unacceptable(&mut self, topic: &str, is_granted: bool) -> Option<&'static str> {
         if is_reserved(topic) {
             return Some(FORBIDDEN);
         }
+        if is_granted {
+            return None;
+        }
+        if topic.is_empty() || topic.len() > TOPIC_LIMIT {
+            return Some("malformed");
+        }
         self.memberships.retain(|membership| !membership.member.has_left());
-        (self.memberships.len() >= self.hub.env.config.max_topics).then_some("too_many_topics")
+        let is_full = self.memberships.len() >= self.hub.env.config.max_topics;
+        (is_full && self.membership(topic).is_none()).then_some("too_many_topics")
     }
 
     /// Returns the error code if `topic` cannot have this window.
@@ -113,9 +135,13 @@ impl Client {
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, topic: &str, reason: Option<&'static str>) {
+    fn leave(&mut self, topic: &str) {
         // A join in progress has the membership as well, so dropping it would not leave the topic.
         self.memberships.extract_if(.., |member| **member.name() == *topic).for_each(|member| member.leave());
+    }
+
+    pub(super) fn unsubscribe(&mut self, topic: &str, reason: Option<&'static str>) {
+        self.leave(topic);
         self.send(&ServerFrame::Unsubscribed { topic, reason });
     }
 }

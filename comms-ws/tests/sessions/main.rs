@@ -8,5 +8,6 @@ mod delivery;
 mod handshake;
 mod limits;
 mod slow;
+mod subscriptions;
 mod support;
 mod window;

@@ -61,7 +61,8 @@ impl Server {
         Self::start_with(config, Clock::system(), grant).await
     }
 
-    async fn start_with(
+    /// As [`start_with_grant`](Self::start_with_grant), with `clock`.
+    pub(crate) async fn start_with(
         config: HubConfig,
         clock: Clock,
         grant: impl Fn(&str) -> Session + Send + Sync + 'static,
