@@ -254,7 +254,12 @@ impl State {
                 (before.skipped_to(token), Item::Subscribed { topic: topic.clone() })
             }
             (Some(before), None) => {
-                let place = before.skipped_to(token);
+                // After `false` the events follow the token, also those of a lower offset than that of a stored cursor, which
+                // the server did not accept.
+                let place = match recovered {
+                    Some(false) => Place::at(token),
+                    _ => before.skipped_to(token),
+                };
                 let reason = match &place.token {
                     None => MissedReason::NoHistory,
                     Some(_) if before.token.is_none() || before.has_epoch_of(&place) => MissedReason::History,

@@ -166,6 +166,31 @@ fn tokens_that_make_the_query_too_long_are_sent_by_frames() {
     assert_eq!(items.len(), asked + 1, "no topic is given up");
 }
 
+/// A stored cursor with an offset that the topic has not reached must not make the client discard the events up to it.
+#[test]
+fn a_position_that_the_server_has_not_recovered_is_that_of_the_server() {
+    for window in [None, Some(5)] {
+        let places = cursor::read("a:1:5:m~900").unwrap().into_iter().collect();
+        let wanted = Subscription::new("a");
+        let wanted = window.map_or(wanted.clone(), |window| wanted.window(window));
+        let mut state = State::new(places, vec![wanted]);
+        state.query();
+        let given = json!({"topic": "a", "cursor": "a:1:7:m", "recovered": false, "window": window});
+        let mut frames = vec![json!({"type": "welcome", "topics": [given.clone()]})];
+        if window.is_some() {
+            let mut subscribed = given;
+            subscribed["type"] = "subscribed".into();
+            frames = vec![json!({"type": "welcome", "topics": []}), subscribed];
+        }
+        frames.push(json!({"type": "event", "topic": "a", "offset": 8, "id": "i", "event": "e", "data": 1}));
+        let mut out = VecDeque::new();
+        frames.iter().for_each(|frame| drop(state.receive(frame, &mut out).unwrap()));
+        let items: Vec<String> = out.iter().map(|entry| text(&entry.item)).collect();
+        assert_eq!(items, ["missed a history", "event a 8"], "{window:?}");
+        assert!(state.resubscribe().is_empty(), "{window:?}");
+    }
+}
+
 #[test]
 fn malformed_frames_are_errors() {
     let mut state = State::new(HashMap::new(), vec!["a".into()]);
