@@ -32,9 +32,12 @@ impl Join {
         }
     }
 
-    /// Returns `false` if the window did not admit all. The rest is read again later.
+    /// Returns `false` if the session has left the topic, or the window did not admit all. The rest is read again later.
     fn send_part(&mut self, part: Vec<(u64, Bytes)>) -> bool {
         let (Some(reached), Some((end, _))) = (self.reached, part.last()) else { return true };
+        let Some(filter) = self.membership.upgrade().map(|membership| membership.filter()) else {
+            return false;
+        };
         let end = Position { offset: *end, ..reached };
         let (topic, meters) = (&self.feed.topic, &self.hub.env.meters);
         // The feed has reported a message that cannot be read.
@@ -42,8 +45,7 @@ impl Join {
             Message::event(topic.clone(), Some(Position { offset, ..reached }), &body, meters).ok()
         };
         let messages = part.into_iter().filter_map(message);
-        let messages =
-            messages.filter(|message| message.passes(self.filter.as_deref())).map(Arc::new).collect();
+        let messages = messages.filter(|message| message.passes(filter.as_deref())).map(Arc::new).collect();
         let is_all = self.send(messages);
         if is_all {
             self.reach(end);

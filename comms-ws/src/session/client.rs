@@ -93,10 +93,10 @@ impl Client {
                 }
                 continue;
             }
-            let membership = Membership::enter(&self.hub, &self.connection, &topic, None);
             let (start, asked) = (Start::of(&places, &topic), granted.is_none().then(|| session.clone()));
             let filter = granted.map_or_else(Filter::default, |granted| Filter::default().within(granted));
-            joins.push(Wanted { membership: membership.clone(), filter, start, asked });
+            let membership = Membership::enter(&self.hub, &self.connection, &topic, filter, None);
+            joins.push(Wanted { membership: membership.clone(), start, asked });
             self.memberships.push(membership);
         }
         self.session = Some(session);
@@ -182,8 +182,9 @@ impl Client {
             .into_iter()
             .filter_map(|(allowed, topic)| (allowed == Err(FORBIDDEN)).then_some(topic))
             .collect();
-        self.session = Some(session);
         forbidden.iter().for_each(|topic| self.unsubscribe(topic, Some(FORBIDDEN)));
+        self.memberships.iter().for_each(|membership| membership.narrow(&session));
+        self.session = Some(session);
         self.hub.watch.set_expiry(&self.connection, end);
         let end = End::at(end, self.hub.env.clock.unix().as_secs());
         self.send(&ServerFrame::Refreshed { end });

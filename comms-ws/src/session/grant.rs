@@ -54,6 +54,9 @@ impl Session {
 
     /// Subscribes the session to the messages of `topic` that pass `filter`, from the start. The client may narrow the
     /// filter and cannot widen it.
+    ///
+    /// When a token is refreshed, the filter of the new session takes the place of the one before. A topic that only the new
+    /// session has is not joined: its client subscribes to it.
     #[must_use]
     pub fn topic_with(mut self, topic: impl Into<String>, filter: Filter) -> Self {
         self.topics.push((topic.into(), filter));

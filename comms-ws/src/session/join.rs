@@ -26,7 +26,6 @@ use crate::{
     message::Message,
     protocol::{JoinedTopic, ServerFrame},
     shard::{Subscriber, Window},
-    topic::Filter,
 };
 
 /// The wait before the queue of a slow client is looked at again.
@@ -52,9 +51,8 @@ impl Start {
 pub(super) struct Join {
     pub(super) hub: Arc<HubState>,
     pub(super) member: Arc<Member>,
-    membership: Weak<Membership>,
+    pub(super) membership: Weak<Membership>,
     pub(super) feed: Arc<Feed>,
-    pub(super) filter: Option<Arc<Filter>>,
     /// The position up to which the session has the messages. `None` in a topic without history.
     pub(super) reached: Option<Position>,
     /// Messages after `reached` that were read at the beginning.
@@ -70,12 +68,10 @@ impl Join {
     pub(super) async fn begin(
         hub: Arc<HubState>,
         membership: &Arc<Membership>,
-        filter: Filter,
         start: Start,
         page: usize,
     ) -> Option<Self> {
         let mut join = Self::of(hub, membership);
-        join.filter = (!filter.is_empty()).then(|| Arc::new(filter));
         join.activate().await?;
         if let Some(retention) = join.feed.topic.options.history {
             join.recent = Some(KeepRecent::new(&join.feed));
@@ -97,7 +93,6 @@ impl Join {
             member: membership.member.clone(),
             membership: Arc::downgrade(membership),
             feed: membership.feed.clone(),
-            filter: None,
             reached: None,
             page: Vec::new(),
             recovered: None,
@@ -140,7 +135,7 @@ impl Join {
 
     /// Returns what the client learns about the join before its first message.
     pub(super) fn joined(&self) -> JoinedTopic {
-        let has_filter = self.filter.is_some();
+        let has_filter = self.membership.upgrade().is_some_and(|membership| membership.filter().is_some());
         JoinedTopic {
             recovered: self.recovered,
             window: self.window.as_ref().map(|window| window.size()),
@@ -219,7 +214,8 @@ impl Join {
                 if !self.has_room(bytes, recent.len()) {
                     return false;
                 }
-                recent.retain(|message| message.passes(self.filter.as_deref()));
+                let filter = membership.filter();
+                recent.retain(|message| message.passes(filter.as_deref()));
                 // The task of the session alone sends now, so the window has no less room when it counts them.
                 if self.window.as_ref().is_some_and(|window| window.room() < recent.len()) {
                     return false;
@@ -231,7 +227,7 @@ impl Join {
         if let Some(window) = &self.window {
             window.go_live();
         }
-        let (filter, window) = (self.filter.clone(), self.window.clone());
+        let (filter, window) = (membership.filter(), self.window.clone());
         let subscriber = Subscriber::new(self.member.clone(), self.reached, filter, window);
         if let Some(shard) = self.hub.fanout.shard_of(self.member.connection.id) {
             shard.subscribe(&self.feed.topic, subscriber);

@@ -1,13 +1,14 @@
 //! The membership of a session in a topic.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use super::grant::Session;
 use crate::{
     backplane::Position,
-    connection::{Connection, Member},
+    connection::{Connection, Item, Member},
     cursor,
     feed::Feed,
     hub::state::HubState,
@@ -24,6 +25,8 @@ pub(super) struct Membership {
     pub(super) member: Arc<Member>,
     /// The session gets the messages of the topic. With a window, it may wait for its client now.
     live: AtomicBool,
+    /// The filter of the messages that are sent from now on. Changed under the lock of the feed.
+    filter: Mutex<Option<Arc<Filter>>>,
     window: Option<Arc<Window>>,
 }
 
@@ -33,12 +36,14 @@ impl Membership {
         hub: &Arc<HubState>,
         connection: &Arc<Connection>,
         topic: &str,
+        filter: Filter,
         window: Option<usize>,
     ) -> Arc<Self> {
         let feed = hub.feeds.enter(topic, || hub.env.config.topics.of(topic));
         hub.env.meters.join_begins();
         let (member, live) = (Member::new(connection), AtomicBool::new(false));
-        Arc::new(Self { hub: hub.clone(), feed, member, live, window: window.map(Window::new) })
+        let (filter, window) = (Mutex::new(shared(filter)), window.map(Window::new));
+        Arc::new(Self { hub: hub.clone(), feed, member, live, filter, window })
     }
 
     /// Leaves the topic. No message of it is sent to the session afterwards.
@@ -99,20 +104,48 @@ impl Membership {
         self.window.as_ref()
     }
 
-    /// Gives a session that takes part in the topic another filter, and confirms it to the client.
+    /// Returns the filter of the subscription. `None`: every message passes.
+    pub(super) fn filter(&self) -> Option<Arc<Filter>> {
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Applies the filter with which a new session of the client grants the topic, in place of that of the session before.
+    pub(super) fn narrow(&self, session: &Session) {
+        let before = self.filter().map(|filter| (*filter).clone()).unwrap_or_default();
+        let filter = session.narrow(self.name(), before.clone().without_grant());
+        if filter != before {
+            self.change_filter(filter);
+        }
+    }
+
+    /// Gives the subscription another filter. Confirms it to the client if the session takes part in the topic; a join in
+    /// progress goes on with it.
     pub(super) fn change_filter(&self, filter: Filter) {
         let (hub, topic) = (&self.hub, &self.feed.topic);
         // Under the lock of the feed, so that the cursor of the confirmation is that of the last message. The confirmation
         // takes its place in the turn of the topic, after the messages for which the filter before is in force.
         let feed = self.feed.lock();
-        let joined = joined(hub, topic, feed.last, !filter.is_empty());
-        let text = ServerFrame::Subscribed(&joined).encode();
-        let confirmation = Message::control(topic.clone(), feed.last, text, &hub.env.meters);
-        let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        if let Some(shard) = hub.fanout.shard_of(self.member.connection.id) {
-            shard.change_filter(&topic.name, self.member.connection.id, filter, Arc::new(confirmation));
+        let filter = shared(filter);
+        *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.clone();
+        let Some(shard) = hub.fanout.shard_of(self.member.connection.id).filter(|_| self.is_live()) else {
+            return;
+        };
+        let mut joined = joined(hub, topic, feed.last, filter.is_some());
+        // With a window the client stays where it is: it has not been sent all messages up to the last one.
+        if let Some(window) = &self.window {
+            (joined.recovered, joined.window) = (Some(true), Some(window.size()));
+            shard.change_filter(&topic.name, self.member.connection.id, filter, None);
+            return self.member.send(Item::control(&ServerFrame::Subscribed(&joined)));
         }
+        let text = ServerFrame::Subscribed(&joined).encode();
+        let confirmation = Arc::new(Message::control(topic.clone(), feed.last, text, &hub.env.meters));
+        shard.change_filter(&topic.name, self.member.connection.id, filter, Some(confirmation));
     }
+}
+
+/// Returns a filter as messages are matched with it. `None`: every message passes.
+fn shared(filter: Filter) -> Option<Arc<Filter>> {
+    (!filter.is_empty()).then(|| Arc::new(filter))
 }
 
 /// Returns what a client learns about a topic that it has joined at `position`, without a position of its own.

@@ -7,7 +7,7 @@ use super::{
     join::{Join, Start},
     membership::Membership,
 };
-use crate::{hub::state::HubState, topic::Filter};
+use crate::hub::state::HubState;
 
 /// The maximum length of a topic name in bytes.
 pub(super) const TOPIC_LIMIT: usize = 256;
@@ -52,7 +52,6 @@ pub(super) type Begun = Result<Option<Join>, Refused>;
 /// A topic that a session joins at its start.
 pub(super) struct Wanted {
     pub(super) membership: Arc<Membership>,
-    pub(super) filter: Filter,
     pub(super) start: Start,
     /// The session whose permission is needed. `None`: the topic is granted.
     pub(super) asked: Option<Session>,
@@ -66,7 +65,7 @@ impl Wanted {
 
     /// Begins to join the topic, or returns the error code and the name of a topic that is not allowed.
     pub(super) async fn begin(self, hub: Arc<HubState>, page: usize) -> Begun {
-        let Self { membership, filter, start, asked } = self;
+        let Self { membership, start, asked } = self;
         let name = membership.name();
         if let Some(session) = asked
             && let Err(code) = look_up(&hub, &session, name).await
@@ -74,6 +73,6 @@ impl Wanted {
             membership.leave();
             return Err(Refused { code, topic: name.to_string() });
         }
-        Ok(Join::begin(hub, &membership, filter, start, page).await)
+        Ok(Join::begin(hub, &membership, start, page).await)
     }
 }

@@ -57,11 +57,11 @@ impl Client {
         let places = cursor
             .map(|cursor| cursor::read(&self.hub.env.cursor_keys, &cursor, self.hub.env.config.max_topics));
         let start = Start::of(&places.unwrap_or_default(), &topic);
-        let membership = Membership::enter(&self.hub, &self.connection, &topic, window);
+        let membership = Membership::enter(&self.hub, &self.connection, &topic, filter, window);
         self.memberships.push(membership.clone());
         let (hub, page) = (self.hub.clone(), window.map_or(PAGE_BYTES, page_bytes));
         self.run(async move {
-            let Some(join) = Join::begin(hub, &membership, filter, start, page).await else { return };
+            let Some(join) = Join::begin(hub, &membership, start, page).await else { return };
             // The topic is left when the client leaves it, and not when this task ends.
             drop(membership);
             join.send_subscribed();

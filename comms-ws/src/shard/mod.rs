@@ -65,13 +65,13 @@ impl Shard {
     }
 
     /// Gives a subscriber another filter for the messages after those of the current turn. `confirmation` is sent to it between
-    /// them.
+    /// them, if there is one.
     pub(crate) fn change_filter(
         &self,
         topic: &Arc<str>,
         connection: u64,
         filter: Option<Arc<Filter>>,
-        confirmation: Arc<Message>,
+        confirmation: Option<Arc<Message>>,
     ) {
         let mut state = self.lock();
         let State { topics, due } = &mut *state;

@@ -82,11 +82,11 @@ impl Subscribers {
         &mut self,
         connection: u64,
         filter: Option<Arc<Filter>>,
-        confirmation: Arc<Message>,
+        confirmation: Option<Arc<Message>>,
     ) {
         let Some(subscriber) = self.by_connection.get_mut(&connection) else { return };
         let mut messages = subscriber.part_of(&self.turn).unwrap_or_else(|| self.turn.clone());
-        messages.push(confirmation);
+        messages.extend(confirmation);
         subscriber.taken = Some(Taken { messages, examined: self.turn.len() });
         subscriber.filter = filter;
     }

@@ -47,6 +47,11 @@ impl Filter {
         self
     }
 
+    /// Returns the part of the client.
+    pub(crate) fn without_grant(self) -> Self {
+        Self { granted: None, ..self }
+    }
+
     /// Returns whether every message passes.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty() && self.keys.is_empty() && self.granted.is_none()

@@ -7,6 +7,7 @@ mod client;
 mod delivery;
 mod handshake;
 mod limits;
+mod refresh;
 mod slow;
 mod subscriptions;
 mod support;

@@ -78,7 +78,8 @@ impl Server {
         Self::serve(hub, grant).await
     }
 
-    async fn serve(hub: Hub, grant: impl Fn(&str) -> Session + Send + Sync + 'static) -> Self {
+    /// Starts a server of `hub` that grants each user the session that `grant` returns.
+    pub(crate) async fn serve(hub: Hub, grant: impl Fn(&str) -> Session + Send + Sync + 'static) -> Self {
         let app = Arc::new(App { hub: hub.clone(), grant: Box::new(grant) });
         let routes = Router::new().route("/v1/events", get(open)).with_state(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
