@@ -28,6 +28,8 @@ pub(super) struct Topics {
 struct State {
     receiver: Option<Weak<dyn Receiver>>,
     topics: HashMap<Arc<str>, Topic>,
+    /// The number of calls of [`Topics::subscribe`].
+    calls: u64,
     /// Whether the subscriber has a connection.
     connected: bool,
     /// The channels that were subscribed or unsubscribed since the connection was brought up to date.
@@ -78,20 +80,22 @@ impl Topics {
         is_free
     }
 
-    /// Adds a topic. Returns whether it is new, and a channel that gets a value when the server has confirmed the
-    /// subscription.
+    /// Adds a topic. Returns the number of the call if the topic is new, for [`undo`](Self::undo), and a channel that gets
+    /// a value when the server has confirmed the subscription.
     pub(super) fn subscribe(
         &self,
         channel: String,
         name: &str,
         retention: Option<Retention>,
-    ) -> (bool, oneshot::Receiver<()>) {
+    ) -> (Option<u64>, oneshot::Receiver<()>) {
         let (confirmed, confirmation) = oneshot::channel();
         let channel: Arc<str> = channel.into();
         let mut state = self.lock();
-        let new = !state.topics.contains_key(&channel);
+        state.calls += 1;
+        let call = state.calls;
+        let new = (!state.topics.contains_key(&channel)).then_some(call);
         let topic = state.topics.entry(channel.clone()).or_insert_with(|| Topic::new(name));
-        topic.retention = retention;
+        (topic.retention, topic.last_call) = (retention, call);
         if topic.confirmed {
             let _ = confirmed.send(());
             return (new, confirmation);
@@ -107,7 +111,19 @@ impl Topics {
     }
 
     pub(super) fn unsubscribe(&self, channel: &str) {
+        self.remove(&mut self.lock(), channel);
+    }
+
+    /// Removes the topic that the failed `call` of [`subscribe`](Self::subscribe) has added, unless there was a later call:
+    /// the topic belongs to that one then.
+    pub(super) fn undo(&self, channel: &str, call: u64) {
         let mut state = self.lock();
+        if state.topics.get(channel).is_some_and(|topic| topic.last_call == call) {
+            self.remove(&mut state, channel);
+        }
+    }
+
+    fn remove(&self, state: &mut State, channel: &str) {
         let Some((channel, _)) = state.topics.remove_entry(channel) else { return };
         if state.connected {
             state.changes.insert(channel);
@@ -234,6 +250,33 @@ mod tests {
 
     fn topics() -> Topics {
         Topics::new(&Clock::manual(Duration::ZERO))
+    }
+
+    /// An attempt of a feed that has ended fails late, when the next feed of the topic has subscribed.
+    #[test]
+    fn a_late_failure_leaves_the_next_subscription_alone() {
+        let topics = topics();
+        topics.connected();
+        let (first, _) = topics.subscribe("a".into(), "a", None);
+        topics.unsubscribe("a");
+        let (second, mut confirmation) = topics.subscribe("a".into(), "a", None);
+        topics.undo("a", first.unwrap());
+        topics.confirm(&topics.take_changes(10).subscribe);
+        assert!(confirmation.try_recv().is_ok());
+        topics.undo("a", second.unwrap());
+        assert_eq!(topics.take_changes(10).unsubscribe.len(), 1);
+    }
+
+    #[test]
+    fn a_subscription_that_another_caller_shares_is_not_undone() {
+        let topics = topics();
+        topics.connected();
+        let (first, _) = topics.subscribe("a".into(), "a", None);
+        let (second, mut confirmation) = topics.subscribe("a".into(), "a", None);
+        assert!(second.is_none());
+        topics.undo("a", first.unwrap());
+        topics.confirm(&topics.take_changes(10).subscribe);
+        assert!(confirmation.try_recv().is_ok());
     }
 
     #[test]
