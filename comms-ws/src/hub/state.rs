@@ -80,12 +80,26 @@ impl HubState {
     }
 }
 
+impl HubState {
+    /// Returns the feed of a topic of this node.
+    fn feed(&self, topic: &str) -> Option<Arc<Feed>> {
+        if topic == disconnects::TOPIC {
+            return Some(self.disconnects.clone());
+        }
+        self.feeds.get(topic)
+    }
+}
+
 impl Receiver for HubState {
     fn deliver(&self, topic: &str, position: Option<Position>, body: Bytes) {
-        if topic == disconnects::TOPIC {
-            self.disconnects.receive(&self.fanout, position, body);
-        } else if let Some(feed) = self.feeds.get(topic) {
+        if let Some(feed) = self.feed(topic) {
             feed.receive(&self.fanout, position, body);
+        }
+    }
+
+    fn behind(&self, topic: &str) {
+        if let Some(feed) = self.feed(topic) {
+            feed.check(&self.fanout);
         }
     }
 
