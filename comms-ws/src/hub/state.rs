@@ -73,7 +73,9 @@ impl HubState {
     pub(crate) fn start(&self) {
         self.fanout.start(|| {
             let fanout = &self.fanout;
-            fanout.spawn(watch::run(Arc::downgrade(&self.watch), self.env.clone()));
+            // Not a task of the fanout, which ends before the last sessions of a drain.
+            let (registry, stop) = (self.registry.clone(), fanout.stop.clone());
+            tokio::spawn(watch::run(self.watch.clone(), registry, stop));
             fanout.spawn(repair::begin(fanout.clone(), self.disconnects.clone(), disconnects::HISTORY));
             fanout.spawn(presence::run(self.presence.clone(), fanout.clone()));
         });
