@@ -17,7 +17,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Push {
     /// The identity of the message in its topic, such as the `source/id` of the event that caused the push. In a topic
-    /// with history, a second push with the same id is discarded.
+    /// with history, a second push with the same id is discarded while the history has the first one.
     pub id: String,
     /// The type of the event, such as `order.status.changed.v1`. Clients can filter by it.
     pub event: String,

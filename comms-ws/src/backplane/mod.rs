@@ -102,6 +102,13 @@ pub trait Receiver: Send + Sync + 'static {
     /// all subscriptions. The receiver reads the history of its topics, and notifies the clients of topics without
     /// history.
     fn interrupted(&self);
+
+    /// Reports that messages of `topic` alone may have been lost. The receiver does for this topic what it does for all after
+    /// [`interrupted`](Self::interrupted), which this method calls by default.
+    fn behind(&self, topic: &str) {
+        let _ = topic;
+        self.interrupted();
+    }
 }
 
 /// Delivers messages to the hubs of all nodes, and keeps the history of topics.

@@ -89,7 +89,7 @@ impl Feed {
         }
     }
 
-    /// Checks the topic after an interruption of the backplane.
+    /// Checks the topic, of which messages may have been lost in the backplane.
     pub(crate) fn check(self: &Arc<Self>, fanout: &Arc<Fanout>) {
         let mut state = self.lock();
         if state.is_closed {

@@ -163,8 +163,9 @@ impl Hub {
     ///
     /// A session gets a frame `drain` with the wait before its client reconnects, what is queued for it, and then
     /// [`close::GOING_AWAY`](crate::close::GOING_AWAY). Returns when all sessions have ended, at the latest after
-    /// `limit`; the stages take at most half of it. A warning is logged if sessions are still open then. They end by
-    /// their own limits, or with the process.
+    /// `limit`; the stages take at most half of it. A warning is logged if sessions are still open then. They are closed
+    /// without a stage, and end within the limits of writes and of the close handshake
+    /// ([`HubConfig::write_timeout`], [`HubConfig::close_timeout`]), or with the process.
     pub async fn drain(&self, limit: Duration) {
         let hub = &self.0;
         let ended = async {
@@ -190,6 +191,8 @@ impl Hub {
             let _ = hub.env.clock.timeout(PRESENCE_LIMIT, hub.presence.settled()).await;
         };
         let _ = hub.env.clock.timeout(limit, ended).await;
+        // Those whose stage was not reached.
+        hub.registry.refuse_more().iter().for_each(|connection| connection.close(Close::GOING_AWAY));
         let sessions = hub.registry.len();
         if sessions > 0 {
             tracing::warn!(sessions, ?limit, "sessions were still open at the end of the drain");

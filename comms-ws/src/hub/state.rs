@@ -73,19 +73,35 @@ impl HubState {
     pub(crate) fn start(&self) {
         self.fanout.start(|| {
             let fanout = &self.fanout;
-            fanout.spawn(watch::run(Arc::downgrade(&self.watch), self.env.clone()));
+            // Not a task of the fanout, which ends before the last sessions of a drain.
+            let (registry, stop) = (self.registry.clone(), fanout.stop.clone());
+            tokio::spawn(watch::run(self.watch.clone(), registry, stop));
             fanout.spawn(repair::begin(fanout.clone(), self.disconnects.clone(), disconnects::HISTORY));
             fanout.spawn(presence::run(self.presence.clone(), fanout.clone()));
         });
     }
 }
 
+impl HubState {
+    /// Returns the feed of a topic of this node.
+    fn feed(&self, topic: &str) -> Option<Arc<Feed>> {
+        if topic == disconnects::TOPIC {
+            return Some(self.disconnects.clone());
+        }
+        self.feeds.get(topic)
+    }
+}
+
 impl Receiver for HubState {
     fn deliver(&self, topic: &str, position: Option<Position>, body: Bytes) {
-        if topic == disconnects::TOPIC {
-            self.disconnects.receive(&self.fanout, position, body);
-        } else if let Some(feed) = self.feeds.get(topic) {
+        if let Some(feed) = self.feed(topic) {
             feed.receive(&self.fanout, position, body);
+        }
+    }
+
+    fn behind(&self, topic: &str) {
+        if let Some(feed) = self.feed(topic) {
+            feed.check(&self.fanout);
         }
     }
 

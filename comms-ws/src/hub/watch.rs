@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use super::streams::Streams;
+use tokio_util::sync::CancellationToken;
+
+use super::{registry::Registry, streams::Streams};
 use crate::{
     close::Close,
     connection::{Connection, Item, WaitingList, WeakConnections},
@@ -80,19 +82,29 @@ impl State {
     }
 }
 
-/// Looks after the connections from time to time, until the hub is dropped.
-pub(super) async fn run(watch: Weak<Watch>, env: Arc<Environment>) {
-    let tick = env.config.tick();
-    loop {
-        env.clock.sleep(tick).await;
-        let Some(watch) = watch.upgrade() else { return };
-        watch.close_stalled();
-        watch.close_expired();
-        watch.ping();
+/// Looks after the connections from time to time, until the hub has stopped and the last session has ended.
+pub(super) async fn run(watch: Arc<Watch>, registry: Arc<Registry>, stop: CancellationToken) {
+    let ended = async {
+        stop.cancelled().await;
+        registry.ended().await;
+    };
+    tokio::select! {
+        () = ended => {}
+        () = watch.look_after() => {}
     }
 }
 
 impl Watch {
+    async fn look_after(&self) {
+        let tick = self.env.config.tick();
+        loop {
+            self.env.clock.sleep(tick).await;
+            self.close_stalled();
+            self.close_expired();
+            self.ping();
+        }
+    }
+
     /// Closes the connections whose socket has taken nothing for too long. An event stream ends with that: its server does not
     /// poll it.
     fn close_stalled(&self) {

@@ -36,7 +36,7 @@ pub(crate) async fn all(nodes: &Nodes) {
     claims(nodes).await;
     presence::all(nodes).await;
     for Node { recorder, .. } in [&nodes.a, &nodes.b] {
-        assert_eq!(recorder.interruptions(), 0);
+        assert_eq!((recorder.interruptions(), recorder.behind()), (0, Vec::new()));
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct Arrived {
 pub(crate) struct Recorder {
     arrived: Mutex<Vec<Arrived>>,
     interruptions: Mutex<usize>,
+    behind: Mutex<Vec<String>>,
     changed: Notify,
 }
 
@@ -39,6 +40,11 @@ pub(crate) struct Node {
 impl Receiver for Recorder {
     fn deliver(&self, topic: &str, position: Option<Position>, body: Bytes) {
         self.arrived.lock().unwrap().push(Arrived { topic: topic.to_owned(), position, body });
+        self.changed.notify_waiters();
+    }
+
+    fn behind(&self, topic: &str) {
+        self.behind.lock().unwrap().push(topic.to_owned());
         self.changed.notify_waiters();
     }
 
@@ -68,6 +74,11 @@ impl Recorder {
 
     pub(crate) fn interruptions(&self) -> usize {
         *self.interruptions.lock().unwrap()
+    }
+
+    /// Returns the topics that were reported to be behind.
+    pub(crate) fn behind(&self) -> Vec<String> {
+        self.behind.lock().unwrap().clone()
     }
 
     /// Waits until `condition` holds.

@@ -36,6 +36,8 @@ pub(crate) struct Faults {
     pub(crate) subscribe: Access,
     pub(crate) history: Access,
     pub(crate) presence: Access,
+    /// A topic whose presence cannot be reported.
+    pub(crate) broken: Option<&'static str>,
     /// A stored publication whose answer is lost.
     pub(crate) loses_answers: u32,
     /// Whether each access waits for a moment.
@@ -216,7 +218,11 @@ impl Backplane for Faulty {
         principals: &[Arc<str>],
         lifetime: Duration,
     ) -> Result<(), Error> {
-        let memory = self.access(|faults| faults.presence).await?;
+        let access = |faults: &Faults| match faults.broken {
+            Some(broken) if broken == topic => Access::Fails,
+            _ => faults.presence,
+        };
+        let memory = self.access(access).await?;
         memory.set_present(topic, node, principals, lifetime).await
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 mod authentication;
+mod drain;
 mod floods;
 mod frames;
 mod limits;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comms_core::{ErrorKind, clock::Clock};
-use comms_ws::{Hub, close};
+use comms_ws::{Encoding, Hub, Session, close};
 
 use crate::{
     backplane::{Access, Faults, Faulty},
@@ -180,6 +180,22 @@ async fn a_drain_does_not_wait_long_for_a_backplane_that_is_away() {
     .await;
     assert_eq!(session.await.unwrap(), close::GOING_AWAY);
     assert!(clock.now() - begin < 3_600 * SECOND);
+}
+
+/// The broken topic comes first in the alphabet, and has more principals than one batch.
+#[tokio::test]
+async fn a_topic_that_cannot_be_reported_does_not_hold_up_others() {
+    let (backplane, clock, a, b) = nodes();
+    backplane.set(Faults { broken: Some("room/0"), ..Faults::default() });
+    let broken = |n: usize| Session::new(n.to_string(), vec!["room/0".to_owned()]);
+    let _broken: Vec<_> = (0..1_100).map(|n| a.open(broken(n), Encoding::Json, None).unwrap()).collect();
+    until("all are in the topic", async || a.present_here("room/0").len() == 1_100).await;
+    let _ann = open(&a, "ann").await;
+    // Longer than the lifetime of an entry.
+    for _ in 0..90 {
+        clock.advance(SECOND);
+        until_present(&b, &["ann"]).await;
+    }
 }
 
 #[tokio::test]

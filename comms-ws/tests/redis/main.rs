@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 mod access;
+mod behind;
 #[path = "../backplane/contract.rs"]
 mod contract;
 mod crash;

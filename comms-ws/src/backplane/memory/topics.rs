@@ -52,7 +52,7 @@ impl Topics {
         Self { max_bytes, logs, seed, forgotten, used, emptied, uses: 0, bytes: 0, emptied_bytes: 0 }
     }
 
-    /// Stores a message, unless its topic has one with the same identity.
+    /// Stores a message, unless the history of its topic has one with the same identity.
     pub(super) fn store(
         &mut self,
         topic: &str,
@@ -61,11 +61,14 @@ impl Topics {
         retention: Retention,
         now: Instant,
     ) -> Published {
-        if let Some(first) = self.logs.get(topic).and_then(|log| log.find(id)) {
-            return Published::Duplicate(first);
-        }
         let taken = self.take(topic);
         let (name, mut log) = taken.unwrap_or_else(|| (topic.into(), Log::new(topic, self.start(topic))));
+        // A quiet topic still has messages whose age has passed.
+        log.trim(retention, now);
+        if let Some(first) = log.find(id) {
+            self.put(name, log);
+            return Published::Duplicate(first);
+        }
         log.push(id, body, now);
         log.trim(retention, now);
         self.uses += 1;
@@ -208,6 +211,21 @@ mod tests {
         assert_eq!(read(&mut topics, "quiet", last), Some(0));
         assert_eq!(publish(&mut topics, "quiet", "3"), Position { offset: 3, ..first });
         assert_eq!(read(&mut topics, "quiet", last), Some(1));
+    }
+
+    #[test]
+    fn an_identity_is_forgotten_with_its_message() {
+        let (mut topics, clock) =
+            (Topics::new(16_000, 7), comms_core::clock::Clock::manual(Duration::from_secs(1)));
+        let keep = Retention { age: Duration::from_secs(60), ..KEEP };
+        let first = topics.store("quiet", "1", &BODY, keep, clock.now());
+        let Published::New(Some(at)) = first else { panic!("{first:?}") };
+        clock.advance(keep.age);
+        assert_eq!(topics.store("quiet", "1", &BODY, keep, clock.now()), Published::Duplicate(at));
+        clock.advance(Duration::from_millis(1));
+        let again = topics.store("quiet", "1", &BODY, keep, clock.now());
+        assert_eq!(again, Published::New(Some(Position { offset: 2, ..at })));
+        assert_eq!(read(&mut topics, "quiet", Position { offset: 1, ..at }), Some(1));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
+use ::redis::RedisResult;
 use comms_core::Error;
 
 use super::{Position, Shared, topics::Checked, wire};
@@ -15,7 +16,7 @@ const BATCH: usize = 200;
 const REFRESH: Duration = Duration::from_secs(3_600);
 
 /// The run id of the server, the epoch and the last offset of a topic.
-type Meta = (Option<String>, Option<String>, Option<u64>);
+type Meta = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Checks all topics in each interval. The requests are spread over the interval.
 pub(super) async fn run(shared: &Shared) -> Infallible {
@@ -41,20 +42,24 @@ pub(super) async fn run(shared: &Shared) -> Infallible {
 }
 
 async fn check(shared: &Shared, batch: &[Checked], refresh: bool) -> Result<(), Error> {
+    let mut result = Ok(());
     for (topic, top) in batch.iter().zip(tops(shared, batch, refresh).await?) {
         if let Some(top) = top
             && shared.topics.check(&topic.channel, top)
         {
-            repair(shared, topic, top).await?;
+            // A topic that cannot be read does not hold up the others.
+            result = repair(shared, topic, top).await.and(result);
         }
     }
-    Ok(())
+    result
 }
 
 /// Reads the last positions of topics.
 async fn tops(shared: &Shared, batch: &[Checked], refresh: bool) -> Result<Vec<Option<Position>>, Error> {
     let mut live = shared.link.live().await?;
     let mut requests = ::redis::pipe();
+    // If the key of a topic has another type, the other topics are still checked.
+    requests.ignore_errors();
     for topic in batch {
         let meta = shared.keys.meta(&topic.name);
         if refresh {
@@ -64,14 +69,14 @@ async fn tops(shared: &Shared, batch: &[Checked], refresh: bool) -> Result<Vec<O
         requests.cmd("HMGET").arg(meta).arg("run").arg("epoch").arg("top");
     }
     let number = live.number();
-    let replies: Vec<Meta> =
+    let replies: Vec<RedisResult<Meta>> =
         shared.link.reply(number, "check topics", requests.query_async(&mut live.connection)).await?;
     // The epoch of another run of the server counts no more.
     let position = |(run, epoch, top): Meta| {
-        let (epoch, offset) = (wire::number(epoch?.as_bytes())?, top?);
-        (run? == *live.run_id).then_some(Position { epoch, offset })
+        let (epoch, offset) = (wire::number(&epoch?)?, str::from_utf8(&top?).ok()?.parse().ok()?);
+        (run? == live.run_id.as_bytes()).then_some(Position { epoch, offset })
     };
-    Ok(replies.into_iter().map(position).collect())
+    Ok(replies.into_iter().map(|reply| reply.ok().and_then(position)).collect())
 }
 
 /// Delivers the last message of a topic, from which the receiver finds the gap.
@@ -81,8 +86,7 @@ async fn repair(shared: &Shared, topic: &Checked, top: Position) -> Result<(), E
     tracing::debug!(topic = %topic.name, offset = top.offset, "a message did not arrive from redis");
     let Some((offset, body)) = history.messages.and_then(|messages| messages.into_iter().next()) else {
         // The message is not kept any more.
-        shared.topics.seen(&topic.channel, history.top);
-        shared.topics.interrupted();
+        shared.topics.behind(&topic.channel, history.top);
         return Ok(());
     };
     let position = Position { offset, ..history.top };

@@ -216,8 +216,8 @@ impl Backplane for Redis {
                 Ok(Some(position))
             }
             Err(error) => {
-                if new {
-                    self.0.topics.unsubscribe(&channel);
+                if let Some(call) = new {
+                    self.0.topics.undo(&channel, call);
                 }
                 Err(error)
             }

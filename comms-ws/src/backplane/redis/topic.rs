@@ -12,6 +12,8 @@ pub(super) struct Topic {
     pub(super) retention: Option<Retention>,
     /// Whether the server has confirmed the subscription on the current connection.
     pub(super) confirmed: bool,
+    /// The number of the last call that subscribed the topic.
+    pub(super) last_call: u64,
     /// The callers that wait for the confirmation.
     pub(super) waiting: Vec<oneshot::Sender<()>>,
     /// The last position that the receiver has.
@@ -23,7 +25,15 @@ pub(super) struct Topic {
 impl Topic {
     pub(super) fn new(name: &str) -> Self {
         let (retention, waiting) = (None, Vec::new());
-        Self { name: name.into(), retention, confirmed: false, waiting, seen: None, checked: None }
+        Self {
+            name: name.into(),
+            retention,
+            confirmed: false,
+            last_call: 0,
+            waiting,
+            seen: None,
+            checked: None,
+        }
     }
 
     /// Records that the receiver has the messages up to `position`. A message may arrive while an older position is

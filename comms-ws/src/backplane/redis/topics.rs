@@ -28,6 +28,8 @@ pub(super) struct Topics {
 struct State {
     receiver: Option<Weak<dyn Receiver>>,
     topics: HashMap<Arc<str>, Topic>,
+    /// The number of calls of [`Topics::subscribe`].
+    calls: u64,
     /// Whether the subscriber has a connection.
     connected: bool,
     /// The channels that were subscribed or unsubscribed since the connection was brought up to date.
@@ -78,20 +80,22 @@ impl Topics {
         is_free
     }
 
-    /// Adds a topic. Returns whether it is new, and a channel that gets a value when the server has confirmed the
-    /// subscription.
+    /// Adds a topic. Returns the number of the call if the topic is new, for [`undo`](Self::undo), and a channel that gets
+    /// a value when the server has confirmed the subscription.
     pub(super) fn subscribe(
         &self,
         channel: String,
         name: &str,
         retention: Option<Retention>,
-    ) -> (bool, oneshot::Receiver<()>) {
+    ) -> (Option<u64>, oneshot::Receiver<()>) {
         let (confirmed, confirmation) = oneshot::channel();
         let channel: Arc<str> = channel.into();
         let mut state = self.lock();
-        let new = !state.topics.contains_key(&channel);
+        state.calls += 1;
+        let call = state.calls;
+        let new = (!state.topics.contains_key(&channel)).then_some(call);
         let topic = state.topics.entry(channel.clone()).or_insert_with(|| Topic::new(name));
-        topic.retention = retention;
+        (topic.retention, topic.last_call) = (retention, call);
         if topic.confirmed {
             let _ = confirmed.send(());
             return (new, confirmation);
@@ -107,7 +111,19 @@ impl Topics {
     }
 
     pub(super) fn unsubscribe(&self, channel: &str) {
+        self.remove(&mut self.lock(), channel);
+    }
+
+    /// Removes the topic that the failed `call` of [`subscribe`](Self::subscribe) has added, unless there was a later call:
+    /// the topic belongs to that one then.
+    pub(super) fn undo(&self, channel: &str, call: u64) {
         let mut state = self.lock();
+        if state.topics.get(channel).is_some_and(|topic| topic.last_call == call) {
+            self.remove(&mut state, channel);
+        }
+    }
+
+    fn remove(&self, state: &mut State, channel: &str) {
         let Some((channel, _)) = state.topics.remove_entry(channel) else { return };
         if state.connected {
             state.changes.insert(channel);
@@ -139,21 +155,28 @@ impl Topics {
 
     /// Delivers the content of a message, if its topic is subscribed.
     pub(super) fn deliver_body(&self, channel: &str, position: Option<Position>, body: Bytes) {
-        let (receiver, name) = {
-            let mut state = self.lock();
-            let Some(topic) = state.topics.get_mut(channel) else { return };
-            if let Some(position) = position {
-                topic.see(position);
-            }
-            let name = topic.name.clone();
-            (state.receiver.as_ref().and_then(Weak::upgrade), name)
-        };
-        if let Some(receiver) = receiver {
+        if let Some((name, receiver)) = self.find(channel, position) {
             receiver.deliver(&name, position, body);
         }
     }
 
-    /// Reports to the receiver that messages may have been lost.
+    /// Reports to the receiver that messages of one topic may have been lost.
+    pub(super) fn behind(&self, channel: &str, top: Position) {
+        if let Some((name, receiver)) = self.find(channel, Some(top)) {
+            receiver.behind(&name);
+        }
+    }
+
+    /// Returns the name of a subscribed topic, and the receiver, which gets the messages up to `position` now.
+    fn find(&self, channel: &str, position: Option<Position>) -> Option<(Arc<str>, Arc<dyn Receiver>)> {
+        let mut state = self.lock();
+        let topic = state.topics.get_mut(channel)?;
+        position.into_iter().for_each(|position| topic.see(position));
+        let name = topic.name.clone();
+        Some((name, state.receiver.as_ref()?.upgrade()?))
+    }
+
+    /// Reports to the receiver that messages of all topics may have been lost.
     pub(super) fn interrupted(&self) {
         let receiver = self.lock().receiver.as_ref().and_then(Weak::upgrade);
         if let Some(receiver) = receiver {
@@ -234,6 +257,24 @@ mod tests {
 
     fn topics() -> Topics {
         Topics::new(&Clock::manual(Duration::ZERO))
+    }
+
+    /// An attempt of a feed that has ended fails late, when the next feed of the topic has subscribed.
+    #[test]
+    fn a_failure_removes_only_a_topic_without_a_later_call() {
+        let topics = topics();
+        topics.connected();
+        let (first, _) = topics.subscribe("a".into(), "a", None);
+        topics.unsubscribe("a");
+        let (second, _) = topics.subscribe("a".into(), "a", None);
+        let (shared, mut confirmation) = topics.subscribe("a".into(), "a", None);
+        assert!(shared.is_none());
+        [first, second].into_iter().flatten().for_each(|failed| topics.undo("a", failed));
+        topics.confirm(&topics.take_changes(10).subscribe);
+        assert!(confirmation.try_recv().is_ok());
+        let (alone, _) = topics.subscribe("b".into(), "b", None);
+        topics.undo("b", alone.unwrap());
+        assert_eq!(topics.take_changes(10).unsubscribe.len(), 1);
     }
 
     #[test]
