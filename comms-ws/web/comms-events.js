@@ -326,6 +326,7 @@ export class Topics {
     this.#wanted.delete(topic);
     this.#joined.delete(topic);
     this.#places.delete(topic);
+    this.#windows.delete(topic);
     this.#unavailable.delete(topic);
     this.#dropped.delete(topic);
     this.#leftOut.delete(topic);

@@ -149,6 +149,7 @@ impl State {
         self.wanted.remove(topic);
         self.joined.remove(topic);
         self.places.remove(topic);
+        self.windows.remove(topic);
         self.unavailable.remove(topic);
         self.dropped.remove(topic);
         self.left_out.remove(topic);
