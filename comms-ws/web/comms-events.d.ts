@@ -1,7 +1,10 @@
 /** A topic, or a part of it. */
 export type Subscription = string | {
   topic: string;
-  /** The types of events that pass. Empty: all. */
+  /**
+   * The types of events that pass. Empty: all. The client drops the others itself until the server confirms the filter, and
+   * while an event stream is in use.
+   */
   events?: string[];
   /** The keys that pass. Empty: all, and events without a key. */
   keys?: string[];
@@ -121,7 +124,8 @@ export interface StateDetail {
   /**
    * `waiting`: the next attempt follows after `retryIn`. `failed`: a new connection would fail in the same way, see
    * `error`. With the code 4409 a newer session of the user has replaced this one: the page offers to connect again, with
-   * a new client at `CommsEvents.cursor`, and does not do so by itself.
+   * a new client at `CommsEvents.cursor`, and does not do so by itself. While the client opens a connection in place of the
+   * one that was replaced, which may be the newer session, the state stays `open`; the client fails if that connection does.
    */
   state: "connecting" | "open" | "waiting" | "closed" | "failed";
   transport: "ws" | "sse" | null;
@@ -160,7 +164,10 @@ export class CommsEvents extends EventTarget {
   /** Subscribes to a topic, or replaces its filter and its window. */
   subscribe(topic: Subscription): void;
   unsubscribe(topic: string): void;
-  /** Ends a wait for the next attempt. An open connection is closed unless the server answers within 5 s. */
+  /**
+   * Ends a wait for the next attempt. An open connection is closed unless the server answers within 5 s. The client calls
+   * it when the page is shown; an attempt that was open while the page was hidden is then replaced.
+   */
   reconnect(): void;
   /** Closes the connection and ends the client. */
   close(): void;

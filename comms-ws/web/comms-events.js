@@ -54,6 +54,7 @@ const FINAL = {
   4403: "the token does not allow events: get access for its user",
 };
 const TOKEN_REFUSED = 4401;
+const REPLACED = 4409;
 
 /** Why a connection ended. `code` is the close code or the HTTP status, 0 if there is none. */
 class Failure extends Error {
@@ -145,6 +146,8 @@ export class Topics {
   #own = "";
   /** The topics that the current session has joined. */
   #joined = new Set();
+  /** The joined topics whose filter the server has not confirmed since `welcome`. The page learns of no change by that. */
+  #unfiltered = new Set();
   /** The topics whose offsets have gaps by design. */
   #sparse = new Set();
   /** The topics whose permission the server could not look up. */
@@ -176,13 +179,19 @@ export class Topics {
   }
 
   /**
-   * Returns the query of a connection. The server joins each topic of the cursor without a filter and a window. `isSse`: all topics
-   * are in the query, because frames cannot be sent. Tokens that would make it longer than `limit` are left out from
-   * the end: their topics are not resumed, which `welcome` reports as missed.
+   * Returns the query of a connection. The server joins each topic of the cursor without a filter and a window. A granted
+   * topic with a filter is resumed in this way too, because the server ignores the cursor of a frame for a topic that the
+   * session has joined. `isSse`: all topics are in the query, because frames cannot be sent. Tokens that would make it
+   * longer than `limit` are left out from the end: their topics are not resumed, which `welcome` reports as missed.
    */
   query(isSse = false, limit = Infinity) {
     const token = (topic) => (this.#places.has(topic) ? placeCursor(this.#places.get(topic)) : null);
-    const granted = [...this.#granted].filter((topic) => !this.#wanted.has(topic) && topic !== this.#own);
+    const isNamed = (one) => isSse || !needsFrame(one);
+    const isCursorAlone = (topic) => {
+      const one = this.#wanted.get(topic);
+      return one === undefined || (!isNamed(one) && one.window === undefined);
+    };
+    const granted = [...this.#granted].filter((topic) => isCursorAlone(topic) && topic !== this.#own);
     const cursors = [];
     const topics = granted.sort().filter((topic) => token(topic) !== null);
     for (const topic of topics) {
@@ -191,7 +200,7 @@ export class Topics {
       cursors.push(cursor);
     }
     const room = cursors.length;
-    const wanted = [...this.#wanted.values()].filter((one) => isSse || !needsFrame(one)).map(({ topic }) => topic);
+    const wanted = [...this.#wanted.values()].filter(isNamed).map(({ topic }) => topic);
     const pairs = [];
     let length = cursors.join(",").length;
     this.#asked.clear();
@@ -231,12 +240,13 @@ export class Topics {
     this.#windows.clear();
     this.#sparse.clear();
     this.#joined.clear();
+    this.#unfiltered.clear();
     this.#unavailable.clear();
     this.#dropped.clear();
     this.#unwanted = new Set([...this.#unwanted].filter((topic) => given.has(topic)));
     for (const topic of topics) {
       // A topic with a window begins with the answer to its frame.
-      if (!this.#unwanted.has(topic.topic) && !this.#wantsWindow(topic.topic)) items.push(this.#place(topic));
+      if (!this.#unwanted.has(topic.topic) && !this.#wantsWindow(topic.topic)) items.push(...this.#place(topic));
     }
     // The server has not seen the tokens of these topics: the client subscribes by name, if it can send frames.
     for (const topic of isSse ? [] : this.#leftOut) {
@@ -257,6 +267,7 @@ export class Topics {
     if (isSse) return { items, frames: [] };
     const isJoined = (topic) => given.has(topic) || this.#asked.has(topic);
     const rest = [...this.#wanted.values()].filter((one) => needsFrame(one) || !isJoined(one.topic));
+    this.#unfiltered = new Set(rest.map(({ topic }) => topic).filter((topic) => this.#joined.has(topic)));
     const leave = [...this.#unwanted].map((topic) => ({ type: "unsubscribe", topic }));
     return { items, frames: [...leave, ...rest.map((one) => this.#subscribeFrame(one))] };
   }
@@ -278,6 +289,7 @@ export class Topics {
     const one = subscription(wanted);
     this.version += 1;
     this.#unwanted.delete(one.topic);
+    this.#unfiltered.delete(one.topic);
     this.#wanted.set(one.topic, one);
     if (this.#wantsWindow(one.topic)) this.#joined.delete(one.topic);
     return this.#subscribeFrame(one);
@@ -314,6 +326,7 @@ export class Topics {
     this.#wanted.delete(topic);
     this.#joined.delete(topic);
     this.#places.delete(topic);
+    this.#windows.delete(topic);
     this.#unavailable.delete(topic);
     this.#dropped.delete(topic);
     this.#leftOut.delete(topic);
@@ -365,7 +378,7 @@ export class Topics {
       case "event":
         return this.#event(frame);
       case "subscribed":
-        return this.#expects(frame.topic) ? [this.#place(frame)] : [];
+        return this.#expects(frame.topic) ? this.#place(frame) : [];
       case "missed":
         if (!this.#expects(frame.topic) || this.#isOutdated(frame.topic)) return [];
         this.#places.set(frame.topic, skipTo(this.#places.get(frame.topic), parseCursor(frame.cursor)));
@@ -400,12 +413,12 @@ export class Topics {
       const isSparse = this.#sparse.has(topic) || (wanted && hasFilter(wanted));
       if (isGap && !isSparse) items.push({ kind: "missed", topic, reason: "gap" });
     }
-    // SSE sends a topic without its filter.
+    // An event stream has no filters, and neither has a topic of the query until the server confirms its frame.
     if (!wanted || passes(wanted, frame)) items.push({ kind: "event", frame, ack: this.#ack(topic) });
     return items;
   }
 
-  /** Begins, resumes or skips: what the server says about the position of a topic that is subscribed now. */
+  /** Begins, resumes or skips: what the server says about the position of a topic that is subscribed now. Returns items. */
   #place({ topic, cursor, recovered, sparse, window }) {
     if (sparse) this.#sparse.add(topic);
     else this.#sparse.delete(topic);
@@ -417,6 +430,7 @@ export class Topics {
     const place = resumed ?? skipTo(before, token);
     // The filter has changed: the events up to the token have arrived or did not pass.
     const isChange = this.#joined.has(topic) && recovered === undefined;
+    const isOwn = this.#unfiltered.delete(topic);
     this.#joined.add(topic);
     this.#places.set(topic, place);
     // Two calls of `subscribe` in a row can make the server begin before the position of the client. The window would fill
@@ -425,11 +439,12 @@ export class Topics {
       this.#joined.delete(topic);
       this.#unavailable.add(topic);
     }
-    if (resumed) return { kind: "recovered", topic };
-    if (!before || isChange) return { kind: "subscribed", topic };
+    if (isOwn && (resumed || isChange)) return [];
+    if (resumed) return [{ kind: "recovered", topic }];
+    if (!before || isChange) return [{ kind: "subscribed", topic }];
     const hasEpoch = before.token === null || hasSameEpoch(before, place);
     const reason = token === null ? "no_history" : hasEpoch ? "history" : "epoch";
-    return { kind: "missed", topic, reason };
+    return [{ kind: "missed", topic, reason }];
   }
 }
 
@@ -470,8 +485,14 @@ class Handled {
     if (item.isHandled) return this.#advance(open, window);
     Promise.allSettled(promises).then(() => {
       item.isHandled = true;
-      this.#advance(open, window);
+      // A topic that was left meanwhile is not acknowledged.
+      if (this.#topics.get(topic) === open) this.#advance(open, window);
     });
+  }
+
+  /** Discards the progress of a topic that was left: its token would take the place of another in the acknowledgement. */
+  forget(topic) {
+    this.#topics.delete(topic);
   }
 
   /** An item is acknowledged when all items before it are handled too. */
@@ -795,6 +816,11 @@ export class CommsEvents extends EventTarget {
   #current = null;
   /** The next connection, which may be opened while the current one is still in use. */
   #opening = null;
+  /**
+   * The failure of a connection that was replaced (4409) while the next one was opened or planned, which may have replaced
+   * it: it ends the client if the next one fails.
+   */
+  #displaced = null;
   /** The timer of the next attempt: `{ id, at }`. */
   #planned = null;
   #probeTimer = null;
@@ -826,7 +852,8 @@ export class CommsEvents extends EventTarget {
     this.#listen(this.#env.window, "pagehide", () => this.#leave());
     this.#listen(this.#env.window, "pageshow", ({ persisted }) => persisted && this.reconnect());
     this.#listen(this.#env.document, "visibilitychange", () => {
-      if (this.#env.document.visibilityState === "visible") this.reconnect();
+      if (this.#isHidden) this.#hide();
+      else this.#show();
     });
     // The caller adds its listeners first.
     this.#plan(0);
@@ -857,6 +884,7 @@ export class CommsEvents extends EventTarget {
   }
 
   unsubscribe(topic) {
+    this.#current?.handled.forget(topic);
     this.#changed(this.#topics.unsubscribe(topic));
   }
 
@@ -902,6 +930,22 @@ export class CommsEvents extends EventTarget {
     this.reconnect();
   }
 
+  get #isHidden() {
+    return this.#env.document?.visibilityState === "hidden";
+  }
+
+  #hide() {
+    if (this.#opening) this.#opening.wasHidden = true;
+  }
+
+  #show() {
+    // The browser or the system may have cut the network of a hidden page: its attempt may end only at the time limit. The
+    // token source is not asked again before it has answered.
+    const { wasHidden = false, isRequested = false } = this.#opening ?? {};
+    if (!this.#current && wasHidden && isRequested) this.#interrupt("the page was hidden");
+    this.reconnect();
+  }
+
   /** In the back/forward cache, the page would keep its session on the server. The next attempt follows when it is restored. */
   #leave() {
     this.#interrupt("the page was left");
@@ -911,6 +955,7 @@ export class CommsEvents extends EventTarget {
   #interrupt(reason) {
     const failure = new Failure(reason);
     const blocked = this.#blocked;
+    this.#displaced = null; // an attempt that was interrupted does not show that another client has replaced this one
     this.#opening?.end(failure);
     this.#current?.end(failure);
     this.#blocked = blocked; // an attempt that was interrupted shows nothing about proxies
@@ -963,7 +1008,7 @@ export class CommsEvents extends EventTarget {
       end: (one, failure) => this.#end(one, failure),
       replace: () => this.#replace(),
     });
-    Object.assign(connection, { isTrial, refused: this.#refused });
+    Object.assign(connection, { isTrial, refused: this.#refused, wasHidden: this.#isHidden });
     this.#opening = connection;
     if (!this.#current) this.#enter("connecting");
     const query = (limit) => {
@@ -996,6 +1041,7 @@ export class CommsEvents extends EventTarget {
     const old = this.#current;
     this.#opening = null;
     this.#current = connection;
+    this.#displaced = null;
     this.#refused = false;
     this.#replaced = -Infinity;
     this.#blocked = isSse ? BLOCKED_AFTER : 0;
@@ -1053,7 +1099,11 @@ export class CommsEvents extends EventTarget {
         const { topic, offset, id, event, time, key, traceparent, data } = frame;
         promises = this.#dispatch("event", { topic, offset, id, event, time, key, traceparent, data });
       } else if (kind === "missed") promises = this.#dispatch("missed", detail);
-      else this.#dispatch("topic", { change: kind, ...detail });
+      else {
+        // Before the listeners, which may subscribe again.
+        if (kind === "unsubscribed" || kind === "refused") connection?.handled.forget(detail.topic);
+        this.#dispatch("topic", { change: kind, ...detail });
+      }
       if (ack) connection?.handled.add(ack, promises);
     }
   }
@@ -1064,6 +1114,8 @@ export class CommsEvents extends EventTarget {
     else if (connection === this.#opening) this.#opening = null;
     else return;
     if (failure === null || this.#isEnded) return;
+    if (wasCurrent && failure.code === REPLACED && this.#displace(failure)) return;
+    if (this.#displaced) return this.#finish("failed", this.#displaced);
     if (wasCurrent) this.#abandonTrial();
     if (connection.isTrial && !wasCurrent) {
       // The event stream stays in use.
@@ -1075,6 +1127,18 @@ export class CommsEvents extends EventTarget {
     if (wasCurrent && this.#env.monotonic() - connection.began >= STABLE) this.#failures = 0;
     this.#judgeToken(connection, failure);
     this.#retry(failure);
+  }
+
+  /**
+   * Leaves the client to its next connection, if that is opened or planned: a server that ends the oldest session of a
+   * user ends the first connection of this client for its second one. Returns `false` if there is none.
+   */
+  #displace(failure) {
+    if (!this.#opening && !this.#planned) return false;
+    this.#displaced = failure;
+    if (this.#opening) this.#opening.isTrial = false;
+    else this.#retry(new Failure("a newer session of this user has replaced this one", { code: failure.code }));
+    return true;
   }
 
   /** Counts the WebSockets that a proxy may have blocked. A code of the application proves that none did. */

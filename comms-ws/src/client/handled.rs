@@ -70,12 +70,16 @@ impl Handled {
         self.lock().values().any(Progress::is_due)
     }
 
-    /// Takes the cursors that acknowledge what was handled. What belongs to another session than `session` is discarded.
-    pub(super) fn take(&self, session: u64) -> Vec<String> {
+    /// Takes the cursors that acknowledge what was handled. What belongs to another session than `session` is discarded, and
+    /// so are topics that `has_window` does not return `true` for: the client has left them, and the server reads a limited
+    /// number of tokens.
+    pub(super) fn take(&self, session: u64, has_window: impl Fn(&str) -> bool) -> Vec<String> {
         let topics = std::mem::take(&mut *self.lock());
-        let current = topics.into_values().filter(|progress| progress.window.session == session);
+        let current = topics
+            .into_iter()
+            .filter(|(topic, progress)| progress.window.session == session && has_window(topic));
         let mut cursors: Vec<String> = Vec::new();
-        for token in current.filter_map(|progress| progress.place.cursor()) {
+        for token in current.filter_map(|(_, progress)| progress.place.cursor()) {
             match cursors.last_mut().filter(|last| last.len() + token.len() < MAX_CURSOR) {
                 Some(last) => {
                     last.push(',');
@@ -111,11 +115,21 @@ mod tests {
             assert_eq!(handled.changed().now_or_never().is_some(), is_news, "{reached}");
         }
         assert!(handled.is_due());
-        assert_eq!(handled.take(1), ["a:1:0:mac~3"]);
-        assert!(!handled.is_due() && handled.take(1).is_empty());
+        assert_eq!(handled.take(1, |_| true), ["a:1:0:mac~3"]);
+        assert!(!handled.is_due() && handled.take(1, |_| true).is_empty());
         handled.note("a", &place("a", 4), window);
         handled.note("b", &place("b", 1), Window { session: 2, size: 5 });
-        assert_eq!(handled.take(2), ["b:1:0:mac~1"]);
+        assert_eq!(handled.take(2, |_| true), ["b:1:0:mac~1"]);
+    }
+
+    #[test]
+    fn a_topic_that_was_left_is_not_acknowledged() {
+        let handled = Handled::default();
+        for topic in ["a", "b"] {
+            handled.note(topic, &place(topic, 1), Window { session: 1, size: 5 });
+        }
+        assert_eq!(handled.take(1, |topic| topic == "b"), ["b:1:0:mac~1"]);
+        assert!(handled.take(1, |_| true).is_empty());
     }
 
     #[test]
@@ -125,7 +139,7 @@ mod tests {
             let topic = format!("{n:03}{}", "x".repeat(97));
             handled.note(&topic, &place(&topic, 1), Window { session: 1, size: 5 });
         }
-        let cursors = handled.take(1);
+        let cursors = handled.take(1, |_| true);
         assert!(cursors.len() > 1 && cursors.iter().all(|cursor| cursor.len() < MAX_CURSOR));
         assert_eq!(cursors.iter().map(|cursor| cursor.split(',').count()).sum::<usize>(), 100);
     }

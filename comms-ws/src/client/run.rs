@@ -202,7 +202,7 @@ impl Driver {
         if session.unsent() > 0 {
             return self.acknowledge_later();
         }
-        for cursor in self.handled.take(self.state.session()) {
+        for cursor in self.handled.take(self.state.session(), |topic| self.state.has_window(topic)) {
             session.send(ClientFrame::Ack { cursor: &cursor }.encode());
         }
     }

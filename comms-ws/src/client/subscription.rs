@@ -56,6 +56,10 @@ impl Subscription {
         !self.filter.is_empty()
     }
 
+    pub(super) fn passes(&self, event: &str, key: Option<&str>) -> bool {
+        self.filter.passes(event, key)
+    }
+
     /// Returns whether a frame has to subscribe: the query of the handshake names topics alone.
     pub(super) fn needs_frame(&self) -> bool {
         self.has_filter() || self.window.is_some()

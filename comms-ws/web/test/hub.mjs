@@ -16,7 +16,9 @@ async function publish() {
 
 /** Reads until the last event that was published, and publishes more once the client is connected. */
 async function read(cursor, options) {
-  const topics = [{ topic: "news", events: ["even"] }, "secret"];
+  // The hub subscribes `user/ann` by itself, and the frame sets its filter.
+  const user = { topic: "user/ann", events: ["even", "odd"] };
+  const topics = [user, { topic: "news", events: ["even"] }, "secret"];
   const client = new CommsEvents(`${address}/v1/events`, { token: () => "ann", topics, cursor, ...options });
   await new Promise((resolve, reject) => {
     const open = new Set();

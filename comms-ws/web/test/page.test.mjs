@@ -84,6 +84,50 @@ test("the client reconnects at once when the page is shown", async (t) => {
   await server.peer();
 });
 
+test("an attempt that was open while the page was hidden is replaced when it is shown", async (t) => {
+  const server = await Server.start(t);
+  const client = new Client(t, server);
+  const set = (state) => {
+    client.page.document.visibilityState = state;
+    client.page.show();
+  };
+  const silent = await server.peer();
+  set("hidden");
+  client.clock.advance(3000);
+  set("visible");
+  await silent.closed;
+  assert.match((await client.state("waiting")).error.message, /hidden/);
+  set("hidden");
+  client.clock.advance(0);
+  const second = await server.peer(); // begins while the page is hidden
+  set("visible");
+  await second.closed;
+  client.clock.advance(0);
+  const third = await server.peer();
+  set("visible"); // the page was not hidden meanwhile
+  third.welcome();
+  await client.state("open");
+  assert.deepEqual([server.requests.length, client.hints.length], [3, 3]);
+});
+
+test("a page that is shown does not request a second token before the first has arrived", async (t) => {
+  const server = await Server.start(t);
+  let calls = 0;
+  let give;
+  const token = () => new Promise((resolve) => ((calls += 1), (give = resolve)));
+  const client = new Client(t, server, { token });
+  for (const state of ["hidden", "visible"]) {
+    client.page.document.visibilityState = state;
+    client.page.show();
+    client.clock.advance(0);
+  }
+  assert.equal(calls, 1);
+  give("t");
+  (await server.peer()).welcome();
+  await client.state("open");
+  assert.equal(calls, 1);
+});
+
 test("a connection that died while the page was hidden is noticed when it is shown", async (t) => {
   const server = await Server.start(t);
   const client = new Client(t, server);

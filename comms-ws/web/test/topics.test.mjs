@@ -68,7 +68,7 @@ test("an event stream asks for topics with a filter, and filters them itself", (
   const event = (offset, event, key) => topics.take({ type: "event", topic: "f", offset, event, key, data: 1 }).length;
   assert.deepEqual([event(1, "paid", "a"), event(2, "made", "a"), event(3, "paid", "b"), event(4, "paid")], [1, 0, 0, 0]);
   assert.equal(topics.cursor, "f:1:0:m~4");
-  assert.equal(topics.query(), "", "over WebSocket, a frame with the filter and the cursor follows");
+  assert.equal(topics.query(), "cursor=f:1:0:m~4", "over WebSocket, a frame with the filter follows");
 });
 
 test("topics that make the query too long are subscribed by frames", () => {

@@ -86,6 +86,36 @@ test("what an old session has sent is not acknowledged in a new one", async (t) 
   assert.equal((await next.frame()).topic, "other");
 });
 
+test("a topic that was left is not acknowledged", async (t) => {
+  let settle;
+  const listen = (event) => event.detail.offset === 2 && event.waitUntil(new Promise((resolve) => (settle = resolve)));
+  const { client, peer } = await open(t, { listen });
+  const leave = [
+    () => client.events.unsubscribe("w"),
+    () => peer.send({ type: "unsubscribed", topic: "w", reason: "forbidden" }),
+    () => peer.send({ type: "error", code: "forbidden", detail: "w" }),
+  ];
+  for (const [n, call] of leave.entries()) {
+    peer.event("w", 1);
+    peer.event("w", 2);
+    await client.items(2);
+    call();
+    if (n === 0) assert.equal((await peer.frame()).type, "unsubscribe");
+    else await client.items(1);
+    settle();
+    await new Promise(setImmediate);
+    client.clock.advance(DELAY);
+    client.events.subscribe({ topic: "w", window: 4 });
+    assert.equal((await peer.frame()).type, "subscribe", String(n));
+    peer.send(subscribed("w:1:0:m"));
+    await client.items(1);
+  }
+  peer.event("w", 1);
+  await client.items(1);
+  client.clock.advance(DELAY);
+  assert.deepEqual(await peer.frame(), { type: "ack", cursor: "w:1:0:m~1" });
+});
+
 test("a server that confirms no window gets no acknowledgement", async (t) => {
   const { client, peer } = await open(t, { answer: subscribed("w:1:0:m", { window: undefined }) });
   for (const offset of [1, 2, 3, 4]) peer.event("w", offset);

@@ -29,6 +29,9 @@ pub(super) struct State {
     own: String,
     /// The topics that the current session has joined.
     joined: HashSet<String>,
+    /// The joined topics whose filter the server has not confirmed since `welcome`. The application learns of no change
+    /// by that.
+    unfiltered: HashSet<String>,
     /// The topics whose offsets are not contiguous by design.
     sparse: HashSet<String>,
     /// The topics whose permission the server could not look up.
@@ -46,8 +49,8 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        let (unwanted, asked, left_out, own, joined, sparse, unavailable, dropped, windows, session) =
-            Default::default();
+        let (unwanted, asked, left_out, own, joined, unfiltered) = Default::default();
+        let (sparse, unavailable, dropped, windows, session) = Default::default();
         Self {
             places,
             wanted,
@@ -57,6 +60,7 @@ impl State {
             left_out,
             own,
             joined,
+            unfiltered,
             sparse,
             unavailable,
             dropped,
@@ -82,6 +86,7 @@ impl State {
         self.windows.clear();
         self.sparse.clear();
         self.joined.clear();
+        self.unfiltered.clear();
         self.unavailable.clear();
         self.unwanted.retain(|topic| given.contains(topic));
         for topic in topics {
@@ -106,8 +111,11 @@ impl State {
         }));
         let unsubscribe = self.unwanted.iter().map(|topic| ClientFrame::Unsubscribe { topic }.encode());
         let is_joined = |topic| given.contains(topic) || self.asked.contains(topic);
-        let rest = self.wanted.values().filter(|one| one.needs_frame() || !is_joined(&one.topic));
-        let frames = unsubscribe.chain(rest.map(|one| self.subscribe_frame(one))).collect();
+        let rest: Vec<_> =
+            self.wanted.values().filter(|one| one.needs_frame() || !is_joined(&one.topic)).collect();
+        let unfiltered = rest.iter().map(|one| &one.topic).filter(|topic| self.joined.contains(*topic));
+        self.unfiltered = unfiltered.cloned().collect();
+        let frames = unsubscribe.chain(rest.into_iter().map(|one| self.subscribe_frame(one))).collect();
         self.granted = given;
         Ok(frames)
     }
@@ -120,6 +128,7 @@ impl State {
     pub(super) fn subscribe(&mut self, wanted: Subscription) -> String {
         let frame = self.subscribe_frame(&wanted);
         self.unwanted.remove(&wanted.topic);
+        self.unfiltered.remove(&wanted.topic);
         if wanted.window.is_some() {
             self.joined.remove(&wanted.topic);
         }
@@ -140,6 +149,7 @@ impl State {
         self.wanted.remove(topic);
         self.joined.remove(topic);
         self.places.remove(topic);
+        self.windows.remove(topic);
         self.unavailable.remove(topic);
         self.dropped.remove(topic);
         self.left_out.remove(topic);
@@ -212,7 +222,11 @@ impl State {
                 out.push_back(Entry::new(Item::Missed { topic, reason }));
             }
         }
-        out.push_back(Entry { item: Item::Event(event.into()), place: None, bytes, window });
+        // A topic of the query has no filter until the server confirms the frame.
+        let wanted = self.wanted.get(&event.topic);
+        if wanted.is_none_or(|one| one.passes(&event.event, event.key.as_deref())) {
+            out.push_back(Entry { item: Item::Event(event.into()), place: None, bytes, window });
+        }
     }
 
     fn missed(&mut self, missed: TopicFrame, out: &mut VecDeque<Entry>) -> Result<(), Error> {
@@ -243,6 +257,7 @@ impl State {
         let token = parse(cursor)?;
         let begin = token.as_ref().map(Token::offset);
         let is_joined = !self.joined.insert(topic.clone());
+        let is_own = self.unfiltered.remove(&topic);
         let before = self.places.remove(&topic);
         let resumed =
             before.as_ref().filter(|_| recovered == Some(true)).and_then(|b| b.resumed(token.clone()));
@@ -270,7 +285,9 @@ impl State {
         };
         self.check_begin(&topic, begin, &place);
         self.places.insert(topic, place.clone());
-        out.push_back(Entry::at(item, place));
+        if !is_own || matches!(item, Item::Missed { .. }) {
+            out.push_back(Entry::at(item, place));
+        }
         Ok(())
     }
 }

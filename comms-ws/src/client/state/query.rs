@@ -24,13 +24,11 @@ pub(super) const MAX_QUERY: usize = 4 * 1024;
 
 impl State {
     /// Returns the query of the handshake: the topics without a filter and a window, and the cursor of these and of the granted
-    /// topics. The server joins each topic of the cursor without either.
+    /// topics. The server joins each topic of the cursor without either. A granted topic with a filter is resumed in this
+    /// way too, because the server ignores the cursor of a frame for a topic that the session has joined.
     pub(in crate::client) fn query(&mut self) -> String {
-        let mut granted: Vec<_> = self
-            .granted
-            .iter()
-            .filter(|topic| !self.wanted.contains_key(*topic) && **topic != self.own)
-            .collect();
+        let mut granted: Vec<_> =
+            self.granted.iter().filter(|topic| self.is_cursor_alone(topic) && **topic != self.own).collect();
         granted.sort();
         let (mut topics, mut cursor, mut len) = (String::new(), Vec::new(), 0);
         let (mut asked, mut left_out) = (HashSet::new(), HashSet::new());
@@ -59,6 +57,12 @@ impl State {
             true => topics.trim_end_matches('&').to_owned(),
             false => format!("{topics}cursor={}", cursor.join(",")),
         }
+    }
+
+    /// Returns whether the cursor alone names a granted topic: a name in the query, or a frame with a window, has its own
+    /// token.
+    fn is_cursor_alone(&self, topic: &str) -> bool {
+        self.wanted.get(topic).is_none_or(|one| one.has_filter() && one.window.is_none())
     }
 
     fn token(&self, topic: &str) -> Option<String> {

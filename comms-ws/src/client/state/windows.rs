@@ -14,6 +14,11 @@ impl State {
         self.windows.get(topic).map(|size| Window { session: self.session, size: *size })
     }
 
+    /// Returns whether the server has confirmed a window for `topic`, which the client has not left since then.
+    pub(in crate::client) fn has_window(&self, topic: &str) -> bool {
+        self.windows.contains_key(topic)
+    }
+
     pub(super) fn wants_window(&self, topic: &str) -> bool {
         self.wanted.get(topic).is_some_and(|wanted| wanted.window.is_some())
     }
