@@ -76,18 +76,25 @@ impl Join {
     ) -> Option<Self> {
         let mut join = Self::of(hub, membership);
         join.filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        join.activate().await?;
-        if let Some(retention) = join.feed.topic.options.history {
-            join.recent = Some(KeepRecent::new(&join.feed));
-            join.reached = join.feed.lock().last;
-            join.resume(retention, start, page).await?;
-        } else if matches!(start, Start::After(_)) {
-            join.recovered = Some(false);
-        }
-        if let Some(window) = &join.window {
-            window.begin(join.reached);
-        }
+        membership.member.unless_left(join.enter(start, page)).await??;
         Some(join)
+    }
+
+    /// Waits until the backplane delivers the topic, and finds the position at which the session begins. Returns `None` if
+    /// the session has left the topic.
+    async fn enter(&mut self, start: Start, page: usize) -> Option<()> {
+        self.activate().await?;
+        if let Some(retention) = self.feed.topic.options.history {
+            self.recent = Some(KeepRecent::new(&self.feed));
+            self.reached = self.feed.lock().last;
+            self.resume(retention, start, page).await?;
+        } else if matches!(start, Start::After(_)) {
+            self.recovered = Some(false);
+        }
+        if let Some(window) = &self.window {
+            window.begin(self.reached);
+        }
+        Some(())
     }
 
     /// Creates a join that has done nothing.
@@ -155,8 +162,13 @@ impl Join {
     }
 
     /// Sends what the client has missed, and then lets the session take part in the topic. With a window, ends with the
-    /// membership.
-    pub(super) async fn finish(mut self) {
+    /// membership. Ends at once when the session leaves the topic.
+    pub(super) async fn finish(self) {
+        let member = self.member.clone();
+        member.unless_left(self.run()).await;
+    }
+
+    async fn run(mut self) {
         let page = std::mem::take(&mut self.page);
         self.send_page(page).await;
         self.catch_up().await;

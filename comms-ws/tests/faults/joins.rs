@@ -1,0 +1,82 @@
+//! What joins hold while they wait, and what they send after the loss of a history.
+
+use std::time::Duration;
+
+use comms_core::clock::Clock;
+use comms_ws::{Hub, Session, TopicOptions};
+use serde_json::{Value, json};
+use tokio::{runtime::Handle, time::sleep};
+
+use crate::{
+    backplane::{Access, Faults, Faulty},
+    outages::with_position,
+    support::{
+        Client, Ledger, Open, Server, Transport, builder, config, key, large_push, publish, server::Io,
+    },
+};
+
+const TOPIC: &str = "public/a";
+
+/// Waits until `test` returns true.
+async fn until(what: &str, test: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if test() {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not within 5 s: {what}");
+}
+
+/// A client that subscribes and leaves again and again in an outage. The clock stands still, so no access is given up.
+#[tokio::test]
+async fn a_topic_that_is_left_in_an_outage_leaves_no_task() {
+    let hangs = Access::Hangs;
+    for faults in
+        [Faults { subscribe: hangs, ..Faults::default() }, Faults { history: hangs, ..Faults::default() }]
+    {
+        let (clock, backplane) = (Clock::manual(Duration::from_secs(1_000)), Faulty::new(0));
+        let hub = Hub::builder(config(), clock).cursor_keys([key(1)]).backplane(backplane.clone());
+        let server = Server::start(hub.build().unwrap()).await;
+        let (mut client, cursor) = with_position(&server).await;
+        let mut other = Client::open(server.address, Transport::WebSocket, &Open::of("ann")).await;
+        other.next().await.unwrap();
+        backplane.set(faults);
+        let subscribe = json!({"type": "subscribe", "topic": TOPIC, "cursor": cursor});
+        // Keeps the topic in use, so that all joins wait for the same feed.
+        other.send(subscribe.clone()).await;
+        server.until("the other client has entered", |stats| stats.topics == 2).await;
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        // More than there are permits for readings.
+        for _ in 0..100 {
+            client.send(subscribe.clone()).await;
+            client.send(json!({"type": "unsubscribe", "topic": TOPIC})).await;
+            assert_eq!(client.next().await.unwrap()["type"], "unsubscribed");
+        }
+        until("the tasks have ended", || Handle::current().metrics().num_alive_tasks() <= tasks + 2).await;
+    }
+}
+
+/// The history of one topic cannot be read. The other topics of the session do not wait for it.
+#[tokio::test]
+async fn a_topic_that_cannot_be_read_does_not_hold_the_others_up() {
+    let backplane = Faulty::new(0);
+    let hub = builder(config()).backplane(backplane.clone()).build().unwrap();
+    let server = Server::start(hub).await;
+    let mut ledger = Ledger::default();
+    let open = Open::of("ann").topic(TOPIC);
+    let mut client = Client::open(server.address, Transport::WebSocket, &open).await;
+    client.checked(&mut ledger).await.unwrap();
+    drop(client);
+    publish(&server.hub, TOPIC, 1..=3).await;
+    for n in 1..=3 {
+        server.hub.publish("user/ann", &large_push(n, 200_000)).await.unwrap();
+    }
+    backplane.break_history(Some(TOPIC));
+    let open = Open::of("ann").cursor(ledger.cursor());
+    let mut client = Client::open(server.address, Transport::WebSocket, &open).await;
+    client.until(&mut ledger, "user/ann", 3).await;
+    backplane.break_history(None);
+    client.until(&mut ledger, TOPIC, 3).await;
+    assert_eq!((ledger.gaps("user/ann"), ledger.gaps(TOPIC)), (&[][..], &[][..]));
+}
