@@ -193,6 +193,10 @@ impl Join {
                 // The feed is about to change its epoch.
                 Some(messages) if messages.is_empty() => self.hub.env.clock.sleep(QUEUE_WAIT).await,
                 Some(messages) => self.send_page(messages).await,
+                // The next reading has the messages of the new epoch.
+                None if read.top.epoch != reached.epoch => {
+                    self.skip_to(Position { offset: 0, ..read.top }, "epoch");
+                }
                 None => self.skip_to(read.top, "history"),
             }
         }

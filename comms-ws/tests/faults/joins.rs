@@ -80,3 +80,43 @@ async fn a_topic_that_cannot_be_read_does_not_hold_the_others_up() {
     client.until(&mut ledger, TOPIC, 3).await;
     assert_eq!((ledger.gaps("user/ann"), ledger.gaps(TOPIC)), (&[][..], &[][..]));
 }
+
+/// The history is lost while a session waits for its client. The session gets what is kept of the new epoch.
+#[tokio::test]
+async fn a_session_that_waits_gets_the_messages_of_a_new_epoch() {
+    for (kept, is_whole) in [(100, true), (3, false)] {
+        let backplane = Faulty::new(0);
+        let options = TopicOptions::default().history(kept, Duration::from_secs(600));
+        let hub = builder(config().topic("public/", options)).backplane(backplane.clone()).build().unwrap();
+        let allow = |user: &str| Some(Session::new(user, Vec::new()).allow(|_| true));
+        let server = Server::start_with(hub, Io::Bare, allow).await;
+        let mut client = Client::open(server.address, Transport::WebSocket, &Open::of("ann")).await;
+        client.next().await.unwrap();
+        client.send(json!({"type": "subscribe", "topic": TOPIC, "window": 2})).await;
+        let mut token = client.next().await.unwrap()["cursor"].clone();
+        publish(&server.hub, TOPIC, 1..=3).await;
+        for n in 1..=2 {
+            assert_eq!(client.next().await.unwrap()["data"]["n"], n);
+        }
+        backplane.change_epoch();
+        publish(&server.hub, TOPIC, 101..=105).await;
+        backplane.recover();
+        let ack = |token: &Value, offset: u64| json!({"type": "ack", "cursor": format!("{}~{offset}", token.as_str().unwrap())});
+        client.send(ack(&token, 2)).await;
+        let missed = client.next().await.unwrap();
+        assert_eq!((&missed["type"], &missed["reason"]), (&json!("missed"), &json!("epoch")), "{missed}");
+        token = missed["cursor"].clone();
+        if is_whole {
+            for n in 101..=105 {
+                let frame = client.next().await.unwrap();
+                assert_eq!(frame["data"]["n"], n, "{frame}");
+                client.send(ack(&token, n - 100)).await;
+            }
+        } else {
+            let missed = client.next().await.unwrap();
+            assert_eq!(missed["reason"], "history", "{missed}");
+        }
+        publish(&server.hub, TOPIC, [106]).await;
+        assert_eq!(client.next().await.unwrap()["data"]["n"], 106);
+    }
+}
