@@ -18,7 +18,7 @@ use comms_core::Error;
 
 use super::membership::{Membership, joined};
 use crate::{
-    backplane::{History, Position, Retention},
+    backplane::{Position, Retention},
     connection::{Item, Member},
     cursor::Places,
     feed::{Feed, KeepRecent},
@@ -59,6 +59,8 @@ pub(super) struct Join {
     pub(super) reached: Option<Position>,
     /// Messages after `reached` that were read at the beginning.
     page: Vec<(u64, Bytes)>,
+    /// Messages that were read at the beginning were not kept or not sent: they are read again.
+    is_behind: bool,
     recovered: Option<bool>,
     pub(super) recent: Option<KeepRecent>,
     pub(super) window: Option<Arc<Window>>,
@@ -66,7 +68,7 @@ pub(super) struct Join {
 
 impl Join {
     /// Waits until the backplane delivers the topic, and finds out whether the client can resume at `start`. Reads at most
-    /// `page` bytes, or one message, for that.
+    /// `page` bytes, or one message, for that, and keeps at most `page` bytes.
     pub(super) async fn begin(
         hub: Arc<HubState>,
         membership: &Arc<Membership>,
@@ -107,6 +109,7 @@ impl Join {
             filter: None,
             reached: None,
             page: Vec::new(),
+            is_behind: false,
             recovered: None,
             recent: None,
             window: membership.window().cloned(),
@@ -134,12 +137,16 @@ impl Join {
             None => return Some(()),
         };
         if self.reached != Some(since) {
-            let read = self.read(retention, since, page).await?;
+            let read = self.repeat(|| self.read(retention, since, page)).await?;
             let Some(messages) = read.messages else {
                 self.reached = self.feed.lock().last;
                 return Some(());
             };
-            self.page = messages;
+            // One message may be larger than the page.
+            self.is_behind = messages.iter().map(|(_, body)| body.len()).sum::<usize>() > page;
+            if !self.is_behind {
+                self.page = messages;
+            }
         }
         (self.reached, self.recovered) = (Some(since), Some(true));
         Some(())
@@ -170,7 +177,7 @@ impl Join {
 
     async fn run(mut self) {
         let page = std::mem::take(&mut self.page);
-        self.send_page(page).await;
+        self.is_behind |= !self.send_now(page);
         self.catch_up().await;
         while self.has_left_live().await {
             self.catch_up().await;
@@ -181,17 +188,19 @@ impl Join {
     async fn catch_up(&mut self) {
         while self.is_wanted() {
             self.wait_for_window().await;
-            if self.try_go_live() {
+            if !std::mem::take(&mut self.is_behind) && self.try_go_live() {
                 return;
             }
             let (Some(retention), Some(reached)) = (self.feed.topic.options.history, self.reached) else {
                 return;
             };
-            self.wait_for_room(0, 0).await;
-            let Some(read) = self.read(retention, reached, self.next_page()).await else { return };
+            let Some((read, permit)) = self.read_page(retention, reached).await else { return };
             match read.messages {
                 // The feed is about to change its epoch.
-                Some(messages) if messages.is_empty() => self.hub.env.clock.sleep(QUEUE_WAIT).await,
+                Some(messages) if messages.is_empty() => {
+                    drop(permit);
+                    self.hub.env.clock.sleep(QUEUE_WAIT).await;
+                }
                 Some(messages) => self.send_page(messages).await,
                 // The next reading has the messages of the new epoch.
                 None if read.top.epoch != reached.epoch => {
@@ -256,14 +265,11 @@ impl Join {
         true
     }
 
-    async fn read(&self, retention: Retention, since: Position, page: usize) -> Option<History> {
-        let page = page.min(self.hub.env.config.queue_bytes / 2);
-        // Each attempt waits for its turn, so that a history that cannot be read does not hold others up.
-        self.repeat(|| self.hub.fanout.history(&self.feed.topic, retention, since, page)).await
-    }
-
     /// Repeats an access to the backplane until it succeeds. Returns `None` if the session has left the topic.
-    async fn repeat<T, F: Future<Output = Result<T, Error>>>(&self, access: impl Fn() -> F) -> Option<T> {
+    pub(super) async fn repeat<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        access: impl Fn() -> F,
+    ) -> Option<T> {
         let (fanout, clock) = (&self.hub.fanout, &self.hub.env.clock);
         let mut attempt = 1;
         while self.is_wanted() {

@@ -57,6 +57,59 @@ async fn a_topic_that_is_left_in_an_outage_leaves_no_task() {
     }
 }
 
+/// A client that resumes many topics and does not read: the messages wait in the history, and not in its session.
+#[tokio::test]
+async fn a_slow_client_that_resumes_many_topics_holds_one_page() {
+    const TOPICS: usize = 100;
+    const LARGE: usize = 100_000;
+    /// Two of these messages.
+    const PAGE: usize = 256 * 1024;
+    let names = || (0..TOPICS).map(|n| format!("topic/{n}"));
+    for is_granted in [true, false] {
+        let backplane = Faulty::new(0);
+        let hub = builder(config()).backplane(backplane.clone()).build().unwrap();
+        let server = Server::start_with(hub, Io::Bare, move |user| {
+            let granted = if is_granted { names().collect() } else { Vec::new() };
+            Some(Session::new(user, granted).allow(|_| true))
+        })
+        .await;
+        let mut ledger = Ledger::default();
+        let first = names().fold(Open::of("ann"), |open, topic| open.topic(topic));
+        let mut client = Client::open(server.address, Transport::WebSocket, &first).await;
+        client.checked(&mut ledger).await.unwrap();
+        drop(client);
+        for topic in names() {
+            for n in 1..=3 {
+                server.hub.publish(&topic, &large_push(n, LARGE)).await.unwrap();
+            }
+        }
+        let mut open = Open::of("ann");
+        if is_granted {
+            open = open.cursor(ledger.cursor());
+        }
+        let mut client = Client::open(server.address, Transport::WebSocket, &open).await;
+        if !is_granted {
+            assert_eq!(client.next().await.unwrap()["type"], "welcome");
+            for token in ledger.tokens() {
+                let topic = token.split(':').next();
+                client.send(json!({"type": "subscribe", "topic": topic, "cursor": token})).await;
+            }
+        }
+        server.until("all have entered", |stats| stats.topics == TOPICS).await;
+        server.until("the queue is full", |stats| stats.queued_bytes > 512 * 1024).await;
+        // Further pages would be read now.
+        sleep(Duration::from_millis(200)).await;
+        let (now, most) = backplane.held();
+        // A page that waits, and a reading whose messages are not kept.
+        let is_bounded = now <= PAGE && most > 0 && most <= 2 * PAGE;
+        assert!(is_bounded, "granted {is_granted}: {now} B, at most {most} B");
+        for topic in names() {
+            client.until(&mut ledger, &topic, 3).await;
+            assert_eq!(ledger.gaps(&topic), [], "{topic}");
+        }
+    }
+}
+
 /// The history of one topic cannot be read. The other topics of the session do not wait for it.
 #[tokio::test]
 async fn a_topic_that_cannot_be_read_does_not_hold_the_others_up() {
