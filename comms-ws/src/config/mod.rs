@@ -22,7 +22,9 @@ pub enum PrincipalLimit {
 /// The limits of a [`Hub`](crate::Hub), which [`Hub::new`](crate::Hub::new) checks.
 ///
 /// A session holds at most [`queue_bytes`](#structfield.queue_bytes) of queued frames, and the rest of one more. The
-/// sessions of a topic share the memory of its queued frames.
+/// sessions of a topic share the memory of its queued frames. While its client resumes, a session holds in addition one page
+/// of the history: at most 256 KiB, or one message. Before the frame `welcome` this is the limit of the pages of all its
+/// topics. At most 64 readings of a page run at a time in a hub.
 ///
 /// ```
 /// use comms_ws::HubConfig;

@@ -33,7 +33,10 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use uuid::Uuid;
 
 use crate::{close::Close, environment::Environment, message::Encoding, socket::Socket};
@@ -69,6 +72,8 @@ struct Out {
     progress: u64,
     /// The connection stands in the list of those that the watch looks at because bytes wait.
     is_watched: bool,
+    /// One permit, for the topic that holds a page of the history. Created when the first topic reads one.
+    page: Option<Arc<Semaphore>>,
 }
 
 /// The parts of a new connection.
@@ -88,7 +93,7 @@ impl Connection {
         let Opening { id, name, principal, encoding, socket, expires, env, waiting } = opening;
         let limits = QueueLimits { bytes: env.config.queue_bytes, frames: env.config.queue_frames };
         let queue = Queue::new(limits, encoding, env.meters.clone());
-        let out = Out { queue, close: None, gone: false, progress: 0, is_watched: false };
+        let out = Out { queue, close: None, gone: false, progress: 0, is_watched: false, page: None };
         Arc::new(Self {
             id,
             peer: Peer::new(name, principal, expires, env.now()),
@@ -175,6 +180,13 @@ impl Connection {
     pub(crate) fn queued(&self) -> (usize, usize) {
         let out = self.lock();
         (out.queue.bytes(), out.queue.frames())
+    }
+
+    /// Waits until no other topic of the session holds a page of the history. The topic may hold one until it drops the permit.
+    pub(crate) async fn page(&self) -> Option<OwnedSemaphorePermit> {
+        let page = self.lock().page.get_or_insert_with(|| Arc::new(Semaphore::new(1))).clone();
+        // The semaphore is never closed.
+        page.acquire_owned().await.ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Out> {

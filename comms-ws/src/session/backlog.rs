@@ -1,35 +1,84 @@
 //! What a joining session has missed, sent as its queue and its window have room.
+//!
+//! The messages wait in the history, and not in the session: of all topics of a session, one at a time reads a page and
+//! holds it until the queue has taken it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use comms_core::Error;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::join::{Join, QUEUE_WAIT};
 use crate::{
-    backplane::Position,
+    backplane::{History, Position, Retention},
     connection::Item,
     message::{Batch, Message},
 };
 
 impl Join {
-    /// Sends messages in parts of at most half the queue, each when the queue has room for it.
+    /// Reads the messages after `since` when no other topic of the session holds a page. The permit is held as long as the
+    /// page. Returns `None` if the session has left the topic.
+    pub(super) async fn read_page(
+        &self,
+        retention: Retention,
+        since: Position,
+    ) -> Option<(History, Option<OwnedSemaphorePermit>)> {
+        // Each attempt waits for its permit, so that a history that cannot be read does not hold the other topics up.
+        self.repeat(async || {
+            let permit = self.member.connection.page().await;
+            self.wait_for_room(0, 0).await;
+            Ok((self.read(retention, since, self.next_page()).await?, permit))
+        })
+        .await
+    }
+
+    pub(super) async fn read(
+        &self,
+        retention: Retention,
+        since: Position,
+        page: usize,
+    ) -> Result<History, Error> {
+        let page = page.min(self.hub.env.config.queue_bytes / 2);
+        self.hub.fanout.history(&self.feed.topic, retention, since, page).await
+    }
+
+    /// Sends messages in parts, each when the queue has room for it.
     pub(super) async fn send_page(&mut self, mut page: Vec<(u64, Bytes)>) {
-        let config = &self.hub.env.config;
-        let (max_bytes, max_frames) = (config.queue_bytes / 2, (config.queue_frames / 2).max(1));
         while !page.is_empty() {
-            let (mut count, mut bytes) = (0, 0);
-            for (_, body) in page.iter().take(max_frames) {
-                if count > 0 && bytes + body.len() > max_bytes {
-                    break;
-                }
-                (count, bytes) = (count + 1, bytes + body.len());
-            }
+            let (count, bytes) = self.first_part(&page);
             self.wait_for_room(bytes, count).await;
             let rest = page.split_off(count);
             if !self.send_part(std::mem::replace(&mut page, rest)) {
                 return;
             }
         }
+    }
+
+    /// Sends the messages for which the queue has room now. Returns `false` if that is not all. The rest is read again later.
+    pub(super) fn send_now(&mut self, mut page: Vec<(u64, Bytes)>) -> bool {
+        while !page.is_empty() {
+            let (count, bytes) = self.first_part(&page);
+            let rest = page.split_off(count);
+            if !self.has_room(bytes, count) || !self.send_part(std::mem::replace(&mut page, rest)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns the number of messages in the next part of a page, and their bytes: at most half the queue, or one message.
+    fn first_part(&self, page: &[(u64, Bytes)]) -> (usize, usize) {
+        let config = &self.hub.env.config;
+        let (max_bytes, max_frames) = (config.queue_bytes / 2, (config.queue_frames / 2).max(1));
+        let (mut count, mut bytes) = (0, 0);
+        for (_, body) in page.iter().take(max_frames) {
+            if count > 0 && bytes + body.len() > max_bytes {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + body.len());
+        }
+        (count, bytes)
     }
 
     /// Returns `false` if the session has left the topic, or the window did not admit all. The rest is read again later.

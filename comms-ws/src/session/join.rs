@@ -18,7 +18,7 @@ use comms_core::Error;
 
 use super::membership::{Membership, joined};
 use crate::{
-    backplane::{History, Position, Retention},
+    backplane::{Position, Retention},
     connection::{Item, Member},
     cursor::Places,
     feed::{Feed, KeepRecent},
@@ -57,6 +57,8 @@ pub(super) struct Join {
     pub(super) reached: Option<Position>,
     /// Messages after `reached` that were read at the beginning.
     page: Vec<(u64, Bytes)>,
+    /// Messages that were read at the beginning were not kept or not sent: they are read again.
+    is_behind: bool,
     recovered: Option<bool>,
     pub(super) recent: Option<KeepRecent>,
     pub(super) window: Option<Arc<Window>>,
@@ -64,7 +66,7 @@ pub(super) struct Join {
 
 impl Join {
     /// Waits until the backplane delivers the topic, and finds out whether the client can resume at `start`. Reads at most
-    /// `page` bytes, or one message, for that.
+    /// `page` bytes, or one message, for that, and keeps at most `page` bytes.
     pub(super) async fn begin(
         hub: Arc<HubState>,
         membership: &Arc<Membership>,
@@ -72,18 +74,25 @@ impl Join {
         page: usize,
     ) -> Option<Self> {
         let mut join = Self::of(hub, membership);
-        join.activate().await?;
-        if let Some(retention) = join.feed.topic.options.history {
-            join.recent = Some(KeepRecent::new(&join.feed));
-            join.reached = join.feed.lock().last;
-            join.resume(retention, start, page).await?;
-        } else if matches!(start, Start::After(_)) {
-            join.recovered = Some(false);
-        }
-        if let Some(window) = &join.window {
-            window.begin(join.reached);
-        }
+        membership.member.unless_left(join.enter(start, page)).await??;
         Some(join)
+    }
+
+    /// Waits until the backplane delivers the topic, and finds the position at which the session begins. Returns `None` if
+    /// the session has left the topic.
+    async fn enter(&mut self, start: Start, page: usize) -> Option<()> {
+        self.activate().await?;
+        if let Some(retention) = self.feed.topic.options.history {
+            self.recent = Some(KeepRecent::new(&self.feed));
+            self.reached = self.feed.lock().last;
+            self.resume(retention, start, page).await?;
+        } else if matches!(start, Start::After(_)) {
+            self.recovered = Some(false);
+        }
+        if let Some(window) = &self.window {
+            window.begin(self.reached);
+        }
+        Some(())
     }
 
     /// Creates a join that has done nothing.
@@ -95,6 +104,7 @@ impl Join {
             feed: membership.feed.clone(),
             reached: None,
             page: Vec::new(),
+            is_behind: false,
             recovered: None,
             recent: None,
             window: membership.window().cloned(),
@@ -122,12 +132,16 @@ impl Join {
             None => return Some(()),
         };
         if self.reached != Some(since) {
-            let read = self.read(retention, since, page).await?;
+            let read = self.repeat(|| self.read(retention, since, page)).await?;
             let Some(messages) = read.messages else {
                 self.reached = self.feed.lock().last;
                 return Some(());
             };
-            self.page = messages;
+            // One message may be larger than the page.
+            self.is_behind = messages.iter().map(|(_, body)| body.len()).sum::<usize>() > page;
+            if !self.is_behind {
+                self.page = messages;
+            }
         }
         (self.reached, self.recovered) = (Some(since), Some(true));
         Some(())
@@ -150,10 +164,15 @@ impl Join {
     }
 
     /// Sends what the client has missed, and then lets the session take part in the topic. With a window, ends with the
-    /// membership.
-    pub(super) async fn finish(mut self) {
+    /// membership. Ends at once when the session leaves the topic.
+    pub(super) async fn finish(self) {
+        let member = self.member.clone();
+        member.unless_left(self.run()).await;
+    }
+
+    async fn run(mut self) {
         let page = std::mem::take(&mut self.page);
-        self.send_page(page).await;
+        self.is_behind |= !self.send_now(page);
         self.catch_up().await;
         while self.has_left_live().await {
             self.catch_up().await;
@@ -164,18 +183,24 @@ impl Join {
     async fn catch_up(&mut self) {
         while self.is_wanted() {
             self.wait_for_window().await;
-            if self.try_go_live() {
+            if !std::mem::take(&mut self.is_behind) && self.try_go_live() {
                 return;
             }
             let (Some(retention), Some(reached)) = (self.feed.topic.options.history, self.reached) else {
                 return;
             };
-            self.wait_for_room(0, 0).await;
-            let Some(read) = self.read(retention, reached, self.next_page()).await else { return };
+            let Some((read, permit)) = self.read_page(retention, reached).await else { return };
             match read.messages {
                 // The feed is about to change its epoch.
-                Some(messages) if messages.is_empty() => self.hub.env.clock.sleep(QUEUE_WAIT).await,
+                Some(messages) if messages.is_empty() => {
+                    drop(permit);
+                    self.hub.env.clock.sleep(QUEUE_WAIT).await;
+                }
                 Some(messages) => self.send_page(messages).await,
+                // The next reading has the messages of the new epoch.
+                None if read.top.epoch != reached.epoch => {
+                    self.skip_to(Position { offset: 0, ..read.top }, "epoch");
+                }
                 None => self.skip_to(read.top, "history"),
             }
         }
@@ -236,14 +261,11 @@ impl Join {
         true
     }
 
-    async fn read(&self, retention: Retention, since: Position, page: usize) -> Option<History> {
-        let page = page.min(self.hub.env.config.queue_bytes / 2);
-        // Each attempt waits for its turn, so that a history that cannot be read does not hold others up.
-        self.repeat(|| self.hub.fanout.history(&self.feed.topic, retention, since, page)).await
-    }
-
     /// Repeats an access to the backplane until it succeeds. Returns `None` if the session has left the topic.
-    async fn repeat<T, F: Future<Output = Result<T, Error>>>(&self, access: impl Fn() -> F) -> Option<T> {
+    pub(super) async fn repeat<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        access: impl Fn() -> F,
+    ) -> Option<T> {
         let (fanout, clock) = (&self.hub.fanout, &self.hub.env.clock);
         let mut attempt = 1;
         while self.is_wanted() {

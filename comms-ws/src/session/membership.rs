@@ -64,10 +64,6 @@ impl Membership {
                 shard.unsubscribe(self.name(), connection);
             }
         }
-        // Its task ends.
-        if let Some(window) = &self.window {
-            window.close();
-        }
         self.hub.feeds.leave(self.name(), &*self.hub.fanout.backplane);
     }
 

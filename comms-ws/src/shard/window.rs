@@ -129,11 +129,6 @@ impl Window {
         self.lock().reached
     }
 
-    /// Wakes the task of the subscription, which has ended.
-    pub(crate) fn close(&self) {
-        self.changed.notify_one();
-    }
-
     /// Resolves when anything has changed since the last call.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()

@@ -1,7 +1,10 @@
 //! A backplane with faults, around one in memory.
 
 use std::{
-    sync::{Arc, Mutex, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -50,6 +53,40 @@ pub(crate) struct Faulty(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
+    held: Arc<Held>,
+}
+
+/// The bytes of the messages that were read from the history and are not dropped yet.
+#[derive(Default)]
+struct Held {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// A message from the history, counted until it is dropped.
+struct Counted {
+    body: Bytes,
+    held: Arc<Held>,
+}
+
+impl Counted {
+    fn count(body: Bytes, held: &Arc<Held>) -> Bytes {
+        let now = held.now.fetch_add(body.len(), Relaxed) + body.len();
+        held.most.fetch_max(now, Relaxed);
+        Bytes::from_owner(Self { body, held: held.clone() })
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.held.now.fetch_sub(self.body.len(), Relaxed);
+    }
 }
 
 struct State {
@@ -58,6 +95,8 @@ struct State {
     faults: Faults,
     random: Xoshiro256PlusPlus,
     receivers: Vec<Arc<Unreliable>>,
+    /// The topic whose history cannot be read.
+    broken: Option<String>,
 }
 
 /// Takes the deliveries of the backplane in memory, and passes them to a hub with faults.
@@ -79,8 +118,9 @@ impl Faulty {
             faults: Faults::default(),
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             receivers: Vec::new(),
+            broken: None,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state) }))
+        Self(Arc::new(Shared { state: Mutex::new(state), held: Arc::default() }))
     }
 
     pub(crate) fn set(&self, faults: Faults) {
@@ -103,6 +143,16 @@ impl Faulty {
         for receiver in &self.0.state.lock().unwrap().receivers {
             receiver.hub.upgrade().unwrap().deliver(topic, Some(position), Bytes::from_static(b"{}"));
         }
+    }
+
+    /// Sets the topic whose history cannot be read.
+    pub(crate) fn break_history(&self, topic: Option<&str>) {
+        self.0.state.lock().unwrap().broken = topic.map(str::to_owned);
+    }
+
+    /// Returns the bytes of the messages from the history that are held now, and the most that were held at a time.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.0.held.now.load(Relaxed), self.0.held.most.load(Relaxed))
     }
 
     /// Loses the whole history. Each topic begins a new epoch.
@@ -204,7 +254,15 @@ impl Backplane for Faulty {
         since: Position,
         max_bytes: usize,
     ) -> Result<History, Error> {
-        self.access(|faults| faults.history).await?.history(topic, retention, since, max_bytes).await
+        let memory = self.access(|faults| faults.history).await?;
+        if self.0.state.lock().unwrap().broken.as_deref() == Some(topic) {
+            return Err(Error::indeterminate("the history of the topic cannot be read"));
+        }
+        let mut read = memory.history(topic, retention, since, max_bytes).await?;
+        for (_, body) in read.messages.iter_mut().flatten() {
+            *body = Counted::count(std::mem::take(body), &self.0.held);
+        }
+        Ok(read)
     }
 
     async fn claim(&self, key: &str, lifetime: Duration) -> Result<bool, Error> {

@@ -5,6 +5,7 @@
 
 mod backplane;
 mod deliveries;
+mod joins;
 mod network;
 mod outages;
 mod pending;

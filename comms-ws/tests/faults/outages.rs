@@ -122,7 +122,7 @@ async fn sessions_that_end_in_an_outage_leave_nothing() {
 }
 
 /// Opens a session that has read the first two of four messages of `public/a` and left the topic.
-async fn with_position(server: &Server) -> (Client, String) {
+pub(crate) async fn with_position(server: &Server) -> (Client, String) {
     let topic = "public/a";
     let mut client = Client::open(server.address, Transport::WebSocket, &Open::of("ann")).await;
     client.next().await.unwrap();

@@ -120,8 +120,13 @@ impl Ledger {
 
     /// Returns the cursor of the client: the last token of each topic, moved forward to the last event.
     pub(crate) fn cursor(&self) -> String {
+        self.tokens().join(",")
+    }
+
+    /// Returns the parts of the cursor, in the order of the names of their topics.
+    pub(crate) fn tokens(&self) -> Vec<String> {
         let token = |account: &Account| format!("{}~{}", account.token, account.offset);
-        self.topics.values().map(token).collect::<Vec<_>>().join(",")
+        self.topics.values().map(token).collect()
     }
 
     pub(crate) fn offset(&self, topic: &str) -> Option<u64> {

@@ -164,6 +164,6 @@ mod tests {
             size_of::<F>()
         }
         assert!(future(run) <= 640, "{}", future(run));
-        assert!(size_of::<Connection>() <= 328, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 336, "{}", size_of::<Connection>());
     }
 }
