@@ -427,7 +427,9 @@ export class Topics {
     const token = parseCursor(cursor);
     const before = this.#places.get(topic);
     const resumed = before && recovered === true ? resumeAt(before, token) : null;
-    const place = resumed ?? skipTo(before, token);
+    // After `false` the events follow the token, also those of a lower offset than that of a stored cursor, which the server
+    // did not accept.
+    const place = resumed ?? (recovered === false ? placeAt(token) : skipTo(before, token));
     // The filter has changed: the events up to the token have arrived or did not pass.
     const isChange = this.#joined.has(topic) && recovered === undefined;
     const isOwn = this.#unfiltered.delete(topic);
