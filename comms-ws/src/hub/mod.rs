@@ -163,9 +163,8 @@ impl Hub {
     ///
     /// A session gets a frame `drain` with the wait before its client reconnects, what is queued for it, and then
     /// [`close::GOING_AWAY`](crate::close::GOING_AWAY). Returns when all sessions have ended, at the latest after
-    /// `limit`; the stages take at most half of it. A warning is logged if sessions are still open then. They are closed
-    /// without a stage, and end within the limits of writes and of the close handshake
-    /// ([`HubConfig::write_timeout`], [`HubConfig::close_timeout`]), or with the process.
+    /// `limit`; the stages take at most half of it. A warning is logged if sessions are still open then. They
+    /// end within [`HubConfig::write_timeout`] and [`HubConfig::close_timeout`], or with the process.
     pub async fn drain(&self, limit: Duration) {
         let hub = &self.0;
         let ended = async {
