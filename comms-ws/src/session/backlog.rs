@@ -13,6 +13,7 @@ use super::join::{Join, QUEUE_WAIT};
 use crate::{
     backplane::{History, Position, Retention},
     connection::Item,
+    feed::KeepRecent,
     message::{Batch, Message},
 };
 
@@ -20,17 +21,22 @@ impl Join {
     /// Reads the messages after `since` when no other topic of the session holds a page. The permit is held as long as the
     /// page. Returns `None` if the session has left the topic.
     pub(super) async fn read_page(
-        &self,
+        &mut self,
         retention: Retention,
         since: Position,
     ) -> Option<(History, Option<OwnedSemaphorePermit>)> {
+        // What is published while the topic waits for its permit is in the history.
+        self.recent = None;
         // Each attempt waits for its permit, so that a history that cannot be read does not hold the other topics up.
-        self.repeat(async || {
+        let attempt = async || {
             let permit = self.member.connection.page().await;
             self.wait_for_room(0, 0).await;
-            Ok((self.read(retention, since, self.next_page()).await?, permit))
-        })
-        .await
+            let recent = KeepRecent::new(&self.feed);
+            Ok((self.read(retention, since, self.next_page()).await?, permit, recent))
+        };
+        let (read, permit, recent) = self.repeat(attempt).await?;
+        self.recent = Some(recent);
+        Some((read, permit))
     }
 
     pub(super) async fn read(

@@ -2,8 +2,8 @@
 //!
 //! The session must get each message after its position once, although messages arrive while the history is read. A join
 //! reads the history page by page, and looks after each page whether it has reached the last message that the shards
-//! have; under the lock of the feed, so that no message comes between. The feed keeps its last messages while sessions
-//! join, so that a busy topic does not run away from them.
+//! have; under the lock of the feed, so that no message comes between. The feed keeps the messages from the reading of a page
+//! on, so that a busy topic does not run away from the session.
 //!
 //! With a window, the join is not over when the session takes part in the topic: when the window is full, the flusher leaves
 //! the session to the join, which waits for an acknowledgement and goes on from the position reached (`session/window.rs`).
