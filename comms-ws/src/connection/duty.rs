@@ -4,6 +4,7 @@ use std::{
     io,
     sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use super::{Connection, Item};
@@ -73,5 +74,12 @@ impl Connection {
     /// Notes that the transport has written bytes that it had taken.
     pub(crate) fn note_progress(&self) {
         self.lock().progress = self.env.now();
+    }
+
+    /// Leaves out a time in which the session did not write: the client does not count as stalled in it.
+    pub(crate) fn excuse(&self, paused: Duration) {
+        let mut out = self.lock();
+        let millis = u64::try_from(paused.as_millis()).unwrap_or(u64::MAX);
+        out.progress = out.progress.saturating_add(millis).min(self.env.now());
     }
 }

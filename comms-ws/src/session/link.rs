@@ -134,11 +134,13 @@ impl Link {
     }
 
     pub(crate) async fn on_text(&mut self, text: &str) -> Result<(), Close> {
-        // The look-up of a permission may take seconds, in which nobody reads what the client sends.
+        // The look-up of a permission may take seconds, in which nobody reads what the client sends, and nobody writes what
+        // is queued for it.
         self.connection.peer.pause();
         let paused = self.hub.env.clock.now();
         let result = self.client.on_text(text, &mut self.admission).await;
         self.client.resume(paused);
+        self.connection.excuse(self.hub.env.clock.now().saturating_duration_since(paused));
         self.connection.peer.heard_at(self.hub.env.now());
         result
     }

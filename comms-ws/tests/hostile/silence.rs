@@ -14,7 +14,7 @@ use crate::{
     support::{
         Client, Open, Transport, large_push, publish,
         raw::{FIN, Raw, TEXT, header},
-        server::Io,
+        server::{Io, Server},
     },
     witness::{IO, Witnessed},
 };
@@ -197,4 +197,31 @@ async fn an_event_stream_that_is_closed_and_not_read_ends() {
     assert_eq!(witness.server.hub.disconnect("eve").await.unwrap(), 1);
     witness.end().await;
     drop(stuck);
+}
+
+/// The client reads all the time. Its session does not write while it looks permissions up, one after the other.
+#[tokio::test]
+async fn a_session_that_is_busy_with_look_ups_is_not_stalled() {
+    let config = HubConfig::default().write_timeout(Duration::from_secs(1));
+    let hub = Hub::new(config, Clock::system()).unwrap();
+    let server = Server::start_with(hub, Io::Wrapped, |user| {
+        let session = Session::new(user, vec![format!("user/{user}")]);
+        Some(session.allow_async(|_| async {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            Ok(true)
+        }))
+    })
+    .await;
+    let mut client = Client::open(server.address, Transport::WebSocket, &Open::of("ann")).await;
+    for topic in 0..6 {
+        client.send(serde_json::json!({"type": "subscribe", "topic": format!("public/{topic}")})).await;
+    }
+    // Within the first look-up.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.hub.publish("user/ann", &large_push(1, 10)).await.unwrap();
+    let mut kinds = Vec::new();
+    for _ in 0..8 {
+        kinds.push(client.next().await.unwrap()["type"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(kinds.iter().filter(|kind| *kind == "subscribed").count(), 6, "{kinds:?}");
 }
