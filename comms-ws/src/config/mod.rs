@@ -51,7 +51,7 @@ pub struct HubConfig {
     /// [`max_sessions`](#structfield.max_sessions) counts, so that sockets without a token leave room for the others. Default
     /// 1,000.
     pub max_unauthenticated: usize,
-    /// The maximum number of open sessions of one principal. Default 20.
+    /// The maximum number of open sessions of one principal at this hub. Default 20.
     pub max_sessions_per_principal: usize,
     /// What happens to a further session of a principal. Default [`PrincipalLimit::Refuse`].
     pub when_principal_is_full: PrincipalLimit,
