@@ -2,22 +2,14 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use comms_core::{clock::Clock, shutdown::Shutdown};
-use comms_ws::{
-    CursorKey, Encoding, Hub, HubConfig, Link, Outgoing, Push, Session, TopicOptions,
-    backplane::{Backplane, Redis},
-};
+use comms_core::clock::Clock;
+use comms_ws::{CursorKey, Encoding, Hub, HubConfig, Push, Session, TopicOptions, backplane::Redis};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::server::{config, shared_url};
-
-async fn next(link: &mut Link) -> Value {
-    match timeout(Duration::from_secs(30), link.next()).await.expect("a frame") {
-        Outgoing::Frame(text) => serde_json::from_slice(&text).unwrap(),
-        other => panic!("{other:?}"),
-    }
-}
+use crate::{
+    running::{next, run},
+    server::{config, shared_url},
+};
 
 /// Topics without history have lost nothing: their sessions are not notified.
 #[tokio::test(flavor = "multi_thread")]
@@ -29,12 +21,7 @@ async fn only_the_topic_that_is_behind_is_repaired() {
     let limits = HubConfig::default().topic("plain/", TopicOptions::default().without_history());
     let hub = Hub::builder(limits, Clock::system()).cursor_keys([CursorKey::random().unwrap()]);
     let hub = hub.backplane(redis.clone()).build().unwrap();
-    let shutdown = Shutdown::new(Clock::system());
-    let signal = shutdown.stage("backplane").signal();
-    tokio::spawn(async move {
-        redis.run(signal).await;
-        drop(shutdown);
-    });
+    run(redis);
     let session = Session::new("ann", vec!["kept".into(), "plain/1".into()]);
     let mut ann = hub.open(session, Encoding::Json, None).unwrap();
     assert_eq!(next(&mut ann).await["type"], "welcome");

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::{
     node::{KEEP, Node},
+    running::until_position,
     server::{Server, node},
 };
 
@@ -59,9 +60,7 @@ async fn a_restart_with_all_data_keeps_identities_and_begins_a_new_epoch() {
     assert_eq!(a.history("t", first).await.messages, None, "the closed connection was replaced");
     assert_eq!(a.bodies("t", Position { offset: 0, ..second }).await.unwrap(), ["second"]);
     let third = b.publish("t", "third").await;
-    a.recorder
-        .until("the third", |recorder| recorder.of("t").iter().any(|a| a.position == Some(third)))
-        .await;
+    until_position(&a, "t", third).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +128,5 @@ async fn a_failover_begins_a_new_epoch() {
     assert_ne!(second.epoch, first.epoch);
     a.recorder.until("an interruption", |recorder| recorder.interruptions() == 1).await;
     let third = b.publish("t", "third").await;
-    a.recorder
-        .until("the third", |recorder| recorder.of("t").iter().any(|a| a.position == Some(third)))
-        .await;
+    until_position(&a, "t", third).await;
 }

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use crate::{
     crash::publish_again,
     node::KEEP,
+    running::until_position,
     server::{Server, config, node},
 };
 
@@ -61,9 +62,7 @@ async fn connections_go_to_the_primary_that_a_sentinel_names() {
     assert_ne!(second.epoch, first.epoch, "the replica was promoted");
     a.recorder.until("an interruption", |recorder| recorder.interruptions() >= 1).await;
     let third = b.publish("t", "third").await;
-    a.recorder
-        .until("the third", |recorder| recorder.of("t").iter().any(|a| a.position == Some(third)))
-        .await;
+    until_position(&a, "t", third).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use comms_core::{clock::Clock, shutdown::Shutdown};
+use comms_core::clock::Clock;
 use comms_ws::{
     CursorKey, Encoding, Hub, HubConfig, Link, Outgoing, Session, TopicOptions,
     backplane::{Backplane, Redis, RedisConfig},
@@ -11,7 +11,10 @@ use comms_ws::{
 use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
 
-use crate::server::{Server, config, shared_url};
+use crate::{
+    running::run,
+    server::{Server, config, shared_url},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TOPIC: &str = "room/1";
@@ -27,13 +30,7 @@ fn hub(config: RedisConfig, clock: &Clock) -> (Hub, Arc<Redis>) {
         .backplane(redis.clone())
         .build()
         .unwrap();
-    let shutdown = Shutdown::new(Clock::system());
-    let signal = shutdown.stage("backplane").signal();
-    let running = redis.clone();
-    tokio::spawn(async move {
-        running.run(signal).await;
-        drop(shutdown);
-    });
+    run(redis.clone());
     (hub, Arc::new(redis))
 }
 
@@ -164,9 +161,7 @@ async fn a_node_reads_the_calls_before_its_first_connection() {
     a.disconnect("ann").await.unwrap();
     sleep(Duration::from_millis(200)).await;
     assert!(is_open(&mut ann).await);
-    let shutdown = Shutdown::new(Clock::system());
-    let signal = shutdown.stage("backplane").signal();
-    tokio::spawn(async move { redis.run(signal).await });
+    run(redis);
     end(&mut ann).await;
     assert!(is_open(&mut stays).await);
 }

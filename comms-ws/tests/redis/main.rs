@@ -20,6 +20,7 @@ mod misuse;
 mod node;
 mod pause;
 mod random;
+mod running;
 mod server;
 mod shared;
 mod windows;

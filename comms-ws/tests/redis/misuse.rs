@@ -9,7 +9,10 @@ use comms_ws::{
 };
 use tokio::time::sleep;
 
-use crate::server::{config, shared_url};
+use crate::{
+    running::run,
+    server::{config, shared_url},
+};
 
 fn redis() -> Redis {
     Redis::new(config("redis://127.0.0.1:1"), Clock::system()).unwrap()
@@ -66,9 +69,7 @@ async fn the_statistics_show_whether_the_backplane_runs() {
 async fn a_server_that_is_away_is_shown() {
     let redis = redis();
     let hub = build(&redis).unwrap();
-    let shutdown = Shutdown::new(Clock::system());
-    let signal = shutdown.stage("backplane").signal();
-    let _running = tokio::spawn(async move { redis.run(signal).await });
+    run(redis);
     while hub.stats().backplane == Status::NotRunning {
         sleep(Duration::from_millis(10)).await;
     }

@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{clock::Clock, shutdown::Shutdown};
-use comms_ws::backplane::{Backplane, Redis, RedisConfig};
+use comms_core::clock::Clock;
+use comms_ws::backplane::{Redis, RedisConfig};
 use redis::aio::MultiplexedConnection;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::node::Node;
+use crate::{node::Node, running::run};
 
 /// A server on loopback with a directory of its own. Dropping it kills it.
 pub(crate) struct Server {
@@ -121,11 +121,6 @@ pub(crate) fn config(url: &str) -> RedisConfig {
 pub(crate) fn node(config: RedisConfig) -> Node {
     let redis = Redis::new(config, Clock::system()).unwrap();
     let node = Node::new(Arc::new(redis.clone()));
-    let shutdown = Shutdown::new(Clock::system());
-    let signal = shutdown.stage("backplane").signal();
-    tokio::spawn(async move {
-        redis.run(signal).await;
-        drop(shutdown);
-    });
+    run(redis);
     node
 }

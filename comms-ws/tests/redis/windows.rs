@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use comms_core::{clock::Clock, shutdown::Shutdown};
+use comms_core::clock::Clock;
 use comms_ws::{
-    CursorKey, Encoding, Hub, HubConfig, Link, Outgoing, Push, Session, TopicOptions,
-    backplane::{Backplane, Redis, RedisConfig},
+    CursorKey, Encoding, Hub, HubConfig, Push, Session, TopicOptions,
+    backplane::{Redis, RedisConfig},
 };
-use serde_json::{Value, json};
-use tokio::time::timeout;
+use serde_json::json;
 
-use crate::server::{config, shared_url};
+use crate::{
+    running::{next, run},
+    server::{config, shared_url},
+};
 
 const TOPIC: &str = "orders";
 const EVENTS: u64 = 300;
@@ -23,20 +25,8 @@ fn hub(config: RedisConfig) -> Hub {
     let limits = HubConfig::default().topic("", options).client_frames_per_second(10_000);
     let hub = Hub::builder(limits, Clock::system()).cursor_keys([CursorKey::random().unwrap()]);
     let hub = hub.backplane(redis.clone()).build().unwrap();
-    let shutdown = Shutdown::new(Clock::system());
-    let signal = shutdown.stage("backplane").signal();
-    tokio::spawn(async move {
-        redis.run(signal).await;
-        drop(shutdown);
-    });
+    run(redis);
     hub
-}
-
-async fn next(link: &mut Link) -> Value {
-    match timeout(Duration::from_secs(30), link.next()).await.expect("a frame") {
-        Outgoing::Frame(text) => serde_json::from_slice(&text).unwrap(),
-        other => panic!("{other:?}"),
-    }
 }
 
 /// A node publishes while the session of the other node reads a few events at a time.
