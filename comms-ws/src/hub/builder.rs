@@ -150,13 +150,13 @@ impl HubBuilder {
             self;
         let config = config.validated()?;
         let backplane = backplane.unwrap_or_else(|| Arc::new(Memory::new(clock.clone())));
-        if cursor_keys.is_empty() && backplane.is_shared() {
-            return Err(Error::invalid(
-                "hub: each process with this backplane would make a random cursor key, and refuse the cursors of the \
-                 others: set `cursor_keys` to the same secrets in all",
-            ));
-        }
         if cursor_keys.is_empty() {
+            if backplane.is_shared() {
+                return Err(Error::invalid(
+                    "hub: each process with this backplane would make a random cursor key, and refuse the cursors of \
+                     the others: set `cursor_keys` to the same secrets in all",
+                ));
+            }
             cursor_keys.push(CursorKey::random()?);
         }
         // The first wait for the backplane is 50 to 100 ms, and the longest 2.5 to 5 s.

@@ -134,8 +134,8 @@ impl Link {
     }
 
     pub(crate) async fn on_text(&mut self, text: &str) -> Result<(), Close> {
-        // The look-up of a permission may take seconds, in which nobody reads what the client sends, and nobody writes what
-        // is queued for it.
+        // While it looks a permission up, which may take seconds, the session neither reads what the client sends nor writes
+        // what is queued.
         self.connection.peer.pause();
         let paused = self.hub.env.clock.now();
         let result = self.client.on_text(text, &mut self.admission).await;

@@ -83,7 +83,7 @@ impl Membership {
         }
     }
 
-    /// Returns the principal of the session if the topic lists who is present.
+    /// Returns the principal of the session if the topic has presence (`TopicOptions::presence`).
     fn present(&self) -> Option<Arc<str>> {
         if !self.feed.topic.options.presence {
             return None;

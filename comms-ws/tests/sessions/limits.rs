@@ -88,7 +88,7 @@ async fn a_manual_clock_drives_the_limit_of_the_drain() {
     timeout(Duration::from_secs(5), drain).await.expect("the limit has passed");
 }
 
-/// The client answers every ping, and nobody reads the answers while a permission is looked up.
+/// The client answers every ping. The session does not read the answers while it looks a permission up.
 #[tokio::test]
 async fn a_look_up_that_takes_longer_than_the_limit_on_silence_closes_no_session() {
     let grant = |user: &str| {

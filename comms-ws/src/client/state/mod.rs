@@ -14,6 +14,7 @@ use super::{
 };
 use crate::session_topic;
 
+#[derive(Default)]
 pub(super) struct State {
     places: HashMap<String, Place>,
     wanted: BTreeMap<String, Subscription>,
@@ -49,24 +50,7 @@ impl State {
         // Until the first `welcome`, the topics of the cursor may be those that the server subscribes by itself.
         let granted = places.keys().cloned().collect();
         let wanted = wanted.into_iter().map(|one| (one.topic.clone(), one)).collect();
-        let (unwanted, asked, left_out, own, joined, unfiltered) = Default::default();
-        let (sparse, unavailable, dropped, windows, session) = Default::default();
-        Self {
-            places,
-            wanted,
-            granted,
-            unwanted,
-            asked,
-            left_out,
-            own,
-            joined,
-            unfiltered,
-            sparse,
-            unavailable,
-            dropped,
-            windows,
-            session,
-        }
+        Self { places, wanted, granted, ..Self::default() }
     }
 
     /// Takes the topics of `welcome`. Returns the frames that subscribe to the other wanted topics, and unsubscribe
